@@ -1,0 +1,100 @@
+package activities
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/milepost/milepost/api/smartcar"
+	"github.com/milepost/milepost/db"
+	"github.com/milepost/milepost/workflows/contract"
+)
+
+// LoadEvent reads an event from the ledger and says what the workflow needs to
+// know of it. The payload itself stays in the database.
+//
+// Idempotent: it only reads. Tried again while the database is away; final for a
+// body that cannot be understood (malformed_payload) and for an eventId that the
+// ledger does not have (event_not_found).
+func (a *Activities) LoadEvent(ctx context.Context, input contract.LoadEventInput) (contract.LoadEventResult, error) {
+	event, err := a.deps.Store.EventForProcessing(ctx, input.EventID)
+	if err != nil {
+		return contract.LoadEventResult{}, classify(err)
+	}
+	if event.Status == db.StatusProcessed {
+		return contract.LoadEventResult{Recorded: &contract.ProcessEventResult{
+			Outcome: contract.Outcome(event.Outcome), MeterEntryID: event.MeterEntryID,
+		}}, nil
+	}
+	a.deps.Logger.Info(logProcessingStarted, eventAttributes(event)...)
+	decoded, err := decode(event)
+	if err != nil {
+		return contract.LoadEventResult{}, classify(err)
+	}
+	return describe(event, decoded), nil
+}
+
+// decodedEvent is the part of a delivery that one ledger row stands for.
+type decodedEvent struct {
+	smartcar.Event
+
+	delivery smartcar.Delivery
+}
+
+func decode(event db.LedgerEvent) (decodedEvent, error) {
+	delivery, err := smartcar.Decode(event.Payload)
+	if err != nil {
+		return decodedEvent{}, fmt.Errorf("decode payload: %w", err)
+	}
+	for _, candidate := range delivery.Events {
+		if candidate.ID == event.EventID {
+			return decodedEvent{delivery: delivery, Event: candidate}, nil
+		}
+	}
+	return decodedEvent{}, fmt.Errorf("%w: the payload does not hold the event that it is kept under", smartcar.ErrMalformed)
+}
+
+func describe(event db.LedgerEvent, decoded decodedEvent) contract.LoadEventResult {
+	result := contract.LoadEventResult{
+		Kind:          kindOf(decoded.delivery),
+		VehicleStatus: vehicleStatus(event),
+		VehicleID:     event.VehicleID,
+	}
+	if result.Kind != contract.KindVehicleState {
+		return result
+	}
+	if signal, found := decoded.Odometer(); found {
+		observedAt, source := signal.ObservedAt(decoded.delivery.DeliveredAt, event.ReceivedAt)
+		result.Odometer = &contract.ReportedOdometer{
+			Value: string(signal.Value), Unit: signal.Unit,
+			ObservedAt: observedAt.UTC().Truncate(time.Microsecond), ObservedAtSource: string(source),
+		}
+	}
+	return result
+}
+
+// kindOf tells TEST and simulated deliveries apart first: their values are
+// invented, whatever type they have. Source: Smartcar, "VEHICLE_STATE", TEST mode.
+func kindOf(delivery smartcar.Delivery) contract.EventKind {
+	switch {
+	case !delivery.Mode.IsLive():
+		return contract.KindTest
+	case delivery.Type == smartcar.TypeVehicleState:
+		return contract.KindVehicleState
+	case delivery.Type == smartcar.TypeVehicleError:
+		return contract.KindVehicleError
+	default:
+		return contract.KindUnknown
+	}
+}
+
+func vehicleStatus(event db.LedgerEvent) contract.VehicleStatus {
+	switch {
+	case event.VehicleID == 0:
+		return contract.VehicleUnknown
+	case event.VehicleActive:
+		return contract.VehicleActive
+	default:
+		return contract.VehicleInactive
+	}
+}

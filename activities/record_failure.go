@@ -1,0 +1,34 @@
+package activities
+
+import (
+	"context"
+	"errors"
+
+	"github.com/milepost/milepost/db"
+	"github.com/milepost/milepost/workflows/contract"
+)
+
+// RecordFailure closes an event that a person must look at, with a class of the
+// closed list.
+//
+// Idempotent: it sets the same values again; an event that has had its effect
+// meanwhile stays processed. Tried again while the database is away.
+func (a *Activities) RecordFailure(ctx context.Context, input contract.RecordFailureInput) (struct{}, error) {
+	event, err := a.deps.Store.EventForProcessing(ctx, input.EventID)
+	if errors.Is(err, db.ErrNotFound) {
+		// A workflow that somebody started by hand for an event that never arrived: there is no row to mark.
+		a.failed(db.LedgerEvent{EventID: input.EventID}, input.Class)
+		return struct{}{}, nil
+	}
+	if err != nil {
+		return struct{}{}, classify(err)
+	}
+	err = a.deps.Store.CloseEvent(ctx, db.Closing{
+		EventID: event.EventID, FailureClass: string(input.Class), FailureDetail: input.Detail,
+	})
+	if err != nil {
+		return struct{}{}, classify(err)
+	}
+	a.failed(event, input.Class)
+	return struct{}{}, nil
+}

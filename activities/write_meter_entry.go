@@ -1,0 +1,178 @@
+package activities
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/shopspring/decimal"
+
+	"github.com/milepost/milepost/api/smartcar"
+	"github.com/milepost/milepost/db"
+	"github.com/milepost/milepost/workflows/contract"
+)
+
+// kilometrePlaces keeps kilometres to the metre.
+const kilometrePlaces = 3
+
+const (
+	sourceWebhook    = "webhook"
+	syncTypeOdometer = "odometer"
+	syncTypeSignals  = "signals"
+)
+
+// WriteMeterEntry stores what an event says of its vehicle: the signals, the
+// odometer reading with its verdict, the meter entry if there is to be one, the
+// sync log row and the ledger mark, in one transaction under the vehicle's row
+// lock. The duplicate check is part of it: made anywhere else, a second event of
+// the same vehicle could slip in between the check and the write.
+//
+// Idempotent: an event that is processed already gives its recorded result, and
+// the same observation is stored once. Tried again while the database is away.
+func (a *Activities) WriteMeterEntry(
+	ctx context.Context, input contract.WriteMeterEntryInput,
+) (contract.WriteMeterEntryResult, error) {
+	write := &meterEntryWrite{input: input}
+	err := a.deps.Store.WithVehicle(ctx, input.VehicleID, func(transaction *db.VehicleTransaction) error {
+		return write.run(ctx, transaction)
+	})
+	if err != nil {
+		return contract.WriteMeterEntryResult{}, classify(err)
+	}
+	if write.repeated {
+		return write.result, nil
+	}
+	if write.result.FailureClass != "" {
+		a.failed(write.event, write.result.FailureClass)
+	} else {
+		a.finished(write.event, write.result.Outcome)
+	}
+	return write.result, nil
+}
+
+type meterEntryWrite struct {
+	input    contract.WriteMeterEntryInput
+	event    db.LedgerEvent
+	result   contract.WriteMeterEntryResult
+	repeated bool // an earlier attempt committed already
+}
+
+func (w *meterEntryWrite) run(ctx context.Context, transaction *db.VehicleTransaction) (err error) {
+	w.event, err = transaction.Event(ctx, w.input.EventID)
+	if err != nil {
+		return err
+	}
+	if w.event.Status == db.StatusProcessed {
+		w.repeated = true
+		w.result = contract.WriteMeterEntryResult{
+			Outcome: contract.Outcome(w.event.Outcome), MeterEntryID: w.event.MeterEntryID,
+		}
+		return nil
+	}
+	if err := w.addSignals(ctx, transaction); err != nil {
+		return err
+	}
+	closing := db.Closing{EventID: w.event.EventID, Outcome: string(contract.OutcomeNoOdometer), SyncType: syncTypeSignals}
+	if w.input.Odometer != nil {
+		closing, err = w.addReading(ctx, transaction)
+		if err != nil {
+			return err
+		}
+	}
+	return w.close(ctx, transaction, closing)
+}
+
+func (w *meterEntryWrite) addReading(ctx context.Context, transaction *db.VehicleTransaction) (db.Closing, error) {
+	reading, err := w.newReading()
+	if err != nil {
+		return db.Closing{}, err
+	}
+	stored, err := transaction.AddReading(ctx, reading)
+	if err != nil {
+		return db.Closing{}, err
+	}
+	decided, entryID, err := redecide(ctx, transaction, w.event.EventID, stored)
+	if err != nil {
+		return db.Closing{}, err
+	}
+	if stored.EventID != w.event.EventID {
+		// Another event brought the very same observation first; it owns the entry.
+		decided, entryID = verdictDuplicate, 0
+	}
+	closing := closingOf(w.event.EventID, decided)
+	closing.SyncType = syncTypeOdometer
+	w.result.MeterEntryID = entryID
+	return closing, nil
+}
+
+func (w *meterEntryWrite) newReading() (db.NewReading, error) {
+	odometer := w.input.Odometer
+	kilometres, err := decimal.NewFromString(odometer.Kilometres)
+	if err != nil {
+		return db.NewReading{}, fmt.Errorf("%w: kilometres are no number", smartcar.ErrMalformed)
+	}
+	reported, err := decimal.NewFromString(odometer.Reported.Value)
+	if err != nil {
+		return db.NewReading{}, fmt.Errorf("%w: the odometer value is no number", smartcar.ErrMalformed)
+	}
+	return db.NewReading{
+		ObservedAt: odometer.Reported.ObservedAt, ObservedAtSource: odometer.Reported.ObservedAtSource,
+		Kilometres: kilometres.Round(kilometrePlaces), ReportedValue: reported, ReportedUnit: odometer.Reported.Unit,
+		UnitAssumed: odometer.UnitAssumed, SourceType: sourceWebhook,
+		EventID: w.event.EventID, Confirmed: w.event.ReadingConfirmed,
+	}, nil
+}
+
+func (w *meterEntryWrite) close(ctx context.Context, transaction *db.VehicleTransaction, closing db.Closing) error {
+	w.result.Outcome = contract.Outcome(closing.Outcome)
+	w.result.FailureClass = contract.FailureClass(closing.FailureClass)
+	data := map[string]any{"eventId": w.event.EventID}
+	if closing.Outcome != "" {
+		data["outcome"] = closing.Outcome
+	} else {
+		data["failureClass"] = closing.FailureClass
+	}
+	if w.input.Odometer != nil {
+		data["odometerKm"] = json.Number(w.input.Odometer.Kilometres)
+		data["observedAt"] = w.input.Odometer.Reported.ObservedAt
+		data["observedAtSource"] = w.input.Odometer.Reported.ObservedAtSource
+	}
+	if w.result.MeterEntryID != 0 {
+		data["meterEntryId"] = w.result.MeterEntryID
+	}
+	encoded, err := json.Marshal(data)
+	if err != nil {
+		return fmt.Errorf("write sync log: %w", err)
+	}
+	closing.SyncData = encoded
+	closing.SmartcarVehicleID = w.event.SmartcarVehicleID
+	closing.SignalsRecorded = true
+	return transaction.Close(ctx, closing)
+}
+
+// addSignals stores every signal of the event once, failed ones included: that a
+// signal is unavailable is data.
+func (w *meterEntryWrite) addSignals(ctx context.Context, transaction *db.VehicleTransaction) error {
+	if w.event.SignalsRecorded {
+		return nil
+	}
+	decoded, err := decode(w.event)
+	if err != nil {
+		return err
+	}
+	records := make([]db.SignalRecord, len(decoded.Signals))
+	for i, signal := range decoded.Signals {
+		observedAt, source := signal.ObservedAt(decoded.delivery.DeliveredAt, w.event.ReceivedAt)
+		records[i] = db.SignalRecord{
+			Code: signal.Code, Value: signal.Body, Unit: signal.Unit,
+			ObservedAt: observedAt, ObservedAtSource: string(source),
+		}
+		if signal.Failure != nil {
+			// A failed signal may carry its last body; it must not be taken for a reading.
+			records[i].Value = nil
+			records[i].FailureType = signal.Failure.Type
+			records[i].FailureCode = signal.Failure.Code
+		}
+	}
+	return transaction.AddSignals(ctx, w.event.SmartcarVehicleID, w.event.EventID, records)
+}

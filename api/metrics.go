@@ -1,0 +1,61 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+
+	"github.com/milepost/milepost/api/smartcar"
+)
+
+type metrics struct {
+	deliveries metric.Int64Counter
+	ack        metric.Float64Histogram
+}
+
+func newMetrics(meter metric.Meter) (*metrics, error) {
+	deliveries, errDeliveries := meter.Int64Counter("milepost_deliveries",
+		metric.WithDescription("Webhook requests answered, by result, event type and mode."))
+	ack, errAck := meter.Float64Histogram("milepost_ack_seconds",
+		metric.WithDescription("Time from a webhook request's headers to its answer."),
+		metric.WithUnit("s"),
+		metric.WithExplicitBucketBoundaries(.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5)) //nolint:mnd // Bucket bounds.
+	if err := errors.Join(errDeliveries, errAck); err != nil {
+		return nil, err
+	}
+	return &metrics{deliveries: deliveries, ack: ack}, nil
+}
+
+func (m *metrics) record(ctx context.Context, reply answer, took time.Duration) {
+	outcome := attribute.String("result", string(reply.result))
+	m.deliveries.Add(ctx, 1, metric.WithAttributeSet(attribute.NewSet(outcome,
+		attribute.String("event_type", boundedType(reply.eventType)),
+		attribute.String("mode", boundedMode(reply.mode)))))
+	m.ack.Record(ctx, took.Seconds(), metric.WithAttributeSet(attribute.NewSet(outcome)))
+}
+
+// boundedType and boundedMode keep what a sender chooses from becoming time series without end.
+func boundedType(eventType smartcar.EventType) string {
+	switch eventType {
+	case "":
+		return "unknown"
+	case smartcar.TypeVerify, smartcar.TypeVehicleState, smartcar.TypeVehicleError:
+		return string(eventType)
+	default:
+		return "other"
+	}
+}
+
+func boundedMode(mode smartcar.Mode) string {
+	switch mode {
+	case "":
+		return "unknown"
+	case smartcar.ModeLive, smartcar.ModeTest, smartcar.ModeSimulated:
+		return string(mode)
+	default:
+		return "other"
+	}
+}

@@ -1,0 +1,128 @@
+package smartcar
+
+import (
+	"encoding/json"
+	"strings"
+)
+
+func (e *Event) readState(data dataMembers) error {
+	if !isAbsent(data.signals) && kindOf(data.signals) != kindArray {
+		return malformed("data.signals is not an array")
+	}
+	for element := range elements(data.signals) {
+		if kindOf(element) != kindObject {
+			return malformed("data.signals holds an element that is not an object")
+		}
+		e.Signals = append(e.Signals, readSignal(element))
+	}
+	if !isAbsent(data.odometer) {
+		e.Signals = append(e.Signals, seedOdometer(data.odometer))
+	}
+	return nil
+}
+
+func readSignal(raw json.RawMessage) Signal {
+	var (
+		signal Signal
+		status json.RawMessage
+	)
+	for name, value := range members(raw) {
+		switch string(name) {
+		case "code":
+			signal.Code = text(value)
+		case "name":
+			signal.Name = text(value)
+		case "group":
+			signal.Group = text(value)
+		case "body":
+			signal.readBody(value)
+		case "meta":
+			signal.readTimes(value)
+		case "status":
+			status = value
+		}
+	}
+	signal.Code = SignalRef{Code: signal.Code, Name: signal.Name, Group: signal.Group}.completed().Code
+	signal.Failure = readFailure(status, signal.Body != nil)
+	return signal
+}
+
+func (s *Signal) readBody(raw json.RawMessage) {
+	if isAbsent(raw) {
+		return
+	}
+	s.Body = raw
+	s.Value, s.Unit = readValue(raw)
+}
+
+// readValue finds the reading in a body: "value" in 4.0, a member named for what it is in older forms.
+func readValue(body json.RawMessage) (json.RawMessage, string) {
+	var (
+		value json.RawMessage
+		unit  string
+	)
+	names := valueNames()
+	best := len(names)
+	for name, sent := range members(body) {
+		if string(name) == "unit" {
+			unit = sentText(sent)
+			continue
+		}
+		for rank, candidate := range names {
+			if rank <= best && string(name) == candidate {
+				value, best = sent, rank
+			}
+		}
+	}
+	if isAbsent(value) {
+		return nil, unit
+	}
+	return value, unit
+}
+
+// valueNames lists, best first, where a reading stands: 4.0, 3.0, seed style and 2.0, nominal capacity, and the
+// readings of 2.0 items.
+func valueNames() [7]string {
+	return [...]string{"value", "percentage", "distance", "capacity", "percentRemaining", "lifeRemaining", "vin"}
+}
+
+func (s *Signal) readTimes(meta json.RawMessage) {
+	var fetchedAt json.RawMessage
+	for name, value := range members(meta) {
+		switch string(name) {
+		case "oemUpdatedAt":
+			s.OEMUpdatedAt = timestamp(value)
+		case "retrievedAt":
+			s.RetrievedAt = timestamp(value)
+		case "fetchedAt":
+			fetchedAt = value
+		}
+	}
+	if s.RetrievedAt.IsZero() {
+		s.RetrievedAt = timestamp(fetchedAt)
+	}
+}
+
+// readFailure returns nil for success: status SUCCESS, or no status but a body (2025 forms).
+// Source: Smartcar, "VEHICLE_STATE".
+func readFailure(status json.RawMessage, hasBody bool) *SignalFailure {
+	value, failure := text(status), json.RawMessage(nil)
+	if kindOf(status) == kindObject {
+		value, failure = text(member(status, "value")), member(status, "error")
+	}
+	if strings.EqualFold(value, "SUCCESS") || value == "" && isAbsent(failure) && hasBody {
+		return nil
+	}
+	return &SignalFailure{Status: value, Type: text(member(failure, "type")), Code: text(member(failure, "code"))}
+}
+
+// seedOdometer reads {"distance" or "value", "unit"} or a bare number.
+func seedOdometer(raw json.RawMessage) Signal {
+	signal := Signal{Code: CodeOdometer, Name: "TraveledDistance", Group: "Odometer"}
+	if kindOf(raw) == kindObject {
+		signal.readBody(raw)
+	} else {
+		signal.Value = raw
+	}
+	return signal
+}

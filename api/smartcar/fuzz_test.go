@@ -1,0 +1,144 @@
+package smartcar_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/milepost/milepost/api/smartcar"
+)
+
+func FuzzDecode(f *testing.F) {
+	files, err := filepath.Glob(filepath.Join("testdata", "payloads", "*.json"))
+	require.NoError(f, err)
+	for _, file := range files {
+		body, err := os.ReadFile(file)
+		require.NoError(f, err)
+		f.Add(body)
+	}
+	f.Add([]byte(`{"eventType":"VEHICLE_STATE","vehicleId":"a","data":{"vehicle":{"id":"b"},"signals":{}}}`))
+	f.Add([]byte(`{"eventName":"schedule","payload":{"vehicles":[{"vehicleId":"a"},{"vehicleId":"a","requestId":"r"}]}}`))
+	validID := regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}$`)
+	f.Fuzz(func(t *testing.T, body []byte) {
+		untouched := bytes.Clone(body)
+		first, err := smartcar.Decode(body)
+		require.Equal(t, untouched, body, "the body is only read")
+		if err != nil {
+			require.ErrorIs(t, err, smartcar.ErrMalformed)
+			require.Len(t, first.Events, 1)
+		}
+		again, errAgain := smartcar.Decode(body)
+		require.Equal(t, first, again)
+		require.Equal(t, err, errAgain)
+		require.NotEmpty(t, first.Events)
+		seen := make(map[string]bool)
+		for _, event := range first.Events {
+			require.Regexp(t, validID, event.ID)
+			require.False(t, seen[event.ID], "events of one delivery have different IDs")
+			seen[event.ID] = true
+			_, _ = event.Odometer()
+		}
+		challenge, isVerify := smartcar.ReadChallenge(body)
+		require.Equal(t, first.Type == smartcar.TypeVerify, isVerify)
+		require.Equal(t, first.Challenge, challenge)
+		if restamped, ok := restamp(body); ok {
+			second, _ := smartcar.Decode(restamped)
+			require.Equal(t, idsOf(first), idsOf(second), "a retry has the IDs of the first attempt")
+		}
+	})
+}
+
+// restamp changes what Smartcar changes from attempt to attempt, and white space and member order with it.
+func restamp(body []byte) ([]byte, bool) {
+	decoder := json.NewDecoder(bytes.NewReader(body))
+	decoder.UseNumber()
+	var content map[string]any
+	if !json.Valid(body) || decoder.Decode(&content) != nil || content == nil {
+		return nil, false
+	}
+	if content["meta"] == nil {
+		content["meta"] = map[string]any{}
+	}
+	meta, ok := content["meta"].(map[string]any)
+	if !ok {
+		return nil, false
+	}
+	meta["deliveryId"], meta["deliveredAt"], meta["deliveryTime"], meta["sequence"] = "another", 1, 2, 3
+	restamped, err := json.MarshalIndent(content, "", " ")
+	return restamped, err == nil
+}
+
+func idsOf(delivery smartcar.Delivery) []string {
+	ids := make([]string, 0, len(delivery.Events))
+	for _, event := range delivery.Events {
+		ids = append(ids, event.ID)
+	}
+	return ids
+}
+
+func FuzzParseUnit(f *testing.F) {
+	for _, seed := range []string{"", "km", "Kilometers", "kilowatt-hours", "miles_per_hour", "%", "°C", "furlong", "\xff"} {
+		f.Add(seed)
+	}
+	files, err := filepath.Glob(filepath.Join("testdata", "payloads", "vehicle-state-*.json"))
+	require.NoError(f, err)
+	unitMember := regexp.MustCompile(`"unit": "([^"]*)"`)
+	for _, file := range files {
+		body, err := os.ReadFile(file)
+		require.NoError(f, err)
+		for _, match := range unitMember.FindAllSubmatch(body, -1) {
+			f.Add(string(match[1]))
+		}
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		unit, err := smartcar.ParseUnit(text)
+		spaced, errSpaced := smartcar.ParseUnit(" _" + text + "-\t")
+		require.Equal(t, unit, spaced)
+		require.Equal(t, err, errSpaced)
+		if err != nil {
+			require.Empty(t, unit)
+			if text != "" {
+				require.Contains(t, []error{smartcar.ErrUnitAbsent, smartcar.ErrUnitUnknown}, err)
+			}
+			return
+		}
+		again, err := smartcar.ParseUnit(strings.ToLower(string(unit)))
+		require.NoError(t, err)
+		require.Equal(t, unit, again)
+	})
+}
+
+func BenchmarkDecode(b *testing.B) {
+	for _, name := range []string{"vehicle-state-odometer-v4", "vehicle-state-ev-full-v4", "seed-style-simple"} {
+		var compact bytes.Buffer
+		require.NoError(b, json.Compact(&compact, payload(b, name)))
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			b.SetBytes(int64(compact.Len()))
+			for b.Loop() {
+				if _, err := smartcar.Decode(compact.Bytes()); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+func BenchmarkVerify(b *testing.B) {
+	ring, err := smartcar.NewKeyring(managementToken)
+	require.NoError(b, err)
+	body := payload(b, "vehicle-state-odometer-v4")
+	signature := ring.Sign(body)
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := ring.Verify(signature, body); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,118 @@
+// Package config reads Milepost's settings from the environment, reports every
+// fault at once, and keeps secrets out of whatever is printed.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/caarlos0/env/v11"
+)
+
+// Secret is text that never prints.
+type Secret string
+
+const masked = "****"
+
+// String implements fmt.Stringer.
+func (s Secret) String() string {
+	if s == "" {
+		return ""
+	}
+	return masked
+}
+
+// GoString implements fmt.GoStringer.
+func (s Secret) GoString() string { return s.String() }
+
+// LogValue implements slog.LogValuer.
+func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
+
+// Reveal gives the text itself, to be passed on to what needs it and nowhere else.
+func (s Secret) Reveal() string { return string(s) }
+
+// Database says where PostgreSQL is.
+type Database struct {
+	// URL is a postgres:// connection string with a password in it.
+	URL Secret `env:"DATABASE_URL"`
+	// Connections bounds the pool that workflows and commands share.
+	Connections int32 `env:"MILEPOST_DATABASE_CONNECTIONS" envDefault:"24"`
+	// LedgerConnections bounds the receiver's own pool, which nothing else can exhaust.
+	LedgerConnections int32 `env:"MILEPOST_LEDGER_CONNECTIONS" envDefault:"4"`
+}
+
+// Serve is what `milepost serve` needs.
+type Serve struct {
+	Database
+
+	// ManagementTokens are the application management tokens: all verify, the first answers VERIFY.
+	ManagementTokens []string `env:"SMARTCAR_MANAGEMENT_TOKEN"`
+	// WebhookSecret is one more accepted signing key.
+	WebhookSecret Secret `env:"SMARTCAR_WEBHOOK_SECRET"`
+
+	Listen      string     `env:"MILEPOST_LISTEN" envDefault:":8080"`
+	AdminListen string     `env:"MILEPOST_ADMIN_LISTEN" envDefault:"127.0.0.1:9090"`
+	LogLevel    slog.Level `env:"MILEPOST_LOG_LEVEL" envDefault:"INFO"`
+	// StartConcurrency is how many workflow starts are under way at once.
+	StartConcurrency int `env:"MILEPOST_START_CONCURRENCY" envDefault:"32"`
+	// HealAfter is the age at which a started event that has not closed is compared with Temporal.
+	HealAfter time.Duration `env:"MILEPOST_HEAL_AFTER" envDefault:"2m"`
+	// UnknownVehicleGrace is how long an event waits for its vehicle to be connected before it fails.
+	UnknownVehicleGrace time.Duration `env:"MILEPOST_UNKNOWN_VEHICLE_GRACE" envDefault:"10m"`
+}
+
+// LoadDatabase reads what a command needs that only talks to the database.
+func LoadDatabase(environment map[string]string) (Database, error) {
+	var database Database
+	err := env.ParseWithOptions(&database, env.Options{Environment: environment})
+	return database, describe(errors.Join(err, database.validate()))
+}
+
+// LoadServe reads what `milepost serve` needs.
+func LoadServe(environment map[string]string) (Serve, error) {
+	var serve Serve
+	err := env.ParseWithOptions(&serve, env.Options{Environment: environment})
+	return serve, describe(errors.Join(err, serve.Database.validate(), serve.validate()))
+}
+
+func (d Database) validate() error {
+	var faults []error
+	if d.URL == "" {
+		faults = append(faults, errors.New("DATABASE_URL is not set: give it a postgres:// connection string"))
+	}
+	if d.Connections < 1 || d.LedgerConnections < 1 {
+		faults = append(faults, errors.New("MILEPOST_DATABASE_CONNECTIONS and MILEPOST_LEDGER_CONNECTIONS must be at least 1"))
+	}
+	return errors.Join(faults...)
+}
+
+func (s Serve) validate() error {
+	var faults []error
+	if len(s.ManagementTokens) == 0 {
+		faults = append(faults, errors.New("SMARTCAR_MANAGEMENT_TOKEN is not set: without it nothing can be verified"))
+	}
+	for _, token := range s.ManagementTokens {
+		if strings.TrimSpace(token) == "" {
+			faults = append(faults, errors.New("SMARTCAR_MANAGEMENT_TOKEN holds an empty token: anybody could sign with it"))
+		}
+	}
+	if s.StartConcurrency < 1 {
+		faults = append(faults, errors.New("MILEPOST_START_CONCURRENCY must be at least 1"))
+	}
+	if s.UnknownVehicleGrace <= 0 || s.HealAfter <= 0 {
+		faults = append(faults, errors.New("MILEPOST_UNKNOWN_VEHICLE_GRACE and MILEPOST_HEAL_AFTER must be positive durations, such as 10m"))
+	}
+	return errors.Join(faults...)
+}
+
+// describe puts all faults under one heading. The parser's own errors quote the
+// value that it could not parse; no secret here has a type that can fail to parse.
+func describe(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("the environment is not right:\n%w", err)
+}

@@ -1,0 +1,237 @@
+package wiring
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"go.temporal.io/sdk/client"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/milepost/milepost/activities"
+	"github.com/milepost/milepost/api"
+	"github.com/milepost/milepost/api/smartcar"
+	"github.com/milepost/milepost/cmd/internal/config"
+	"github.com/milepost/milepost/cmd/internal/telemetry"
+	"github.com/milepost/milepost/db"
+	"github.com/milepost/milepost/workflows/starter"
+)
+
+const (
+	// drainTimeout bounds how long requests that are under way may take at shutdown.
+	drainTimeout    = 15 * time.Second
+	backlogInterval = 5 * time.Second
+	readyTimeout    = 2 * time.Second
+	meterName       = "milepost"
+)
+
+// Options says what to serve.
+type Options struct {
+	Config config.Serve
+	Roles  Roles
+	// Logs is where JSON log lines go.
+	Logs io.Writer
+}
+
+// Serve runs the given roles until ctx is done, then lets what is under way
+// finish: first the HTTP requests, then the workflow starts, then the activities.
+func Serve(ctx context.Context, options Options) error {
+	process, err := newProcess(ctx, options)
+	if err != nil {
+		return err
+	}
+	defer process.close()
+	process.logger.Info("milepost.started", slog.Any("roles", options.Roles))
+	err = process.run(ctx)
+	process.logger.Info("milepost.stopped")
+	return err
+}
+
+type process struct {
+	options   Options
+	logger    *slog.Logger
+	metrics   *telemetry.Metrics
+	events    *telemetry.EventMetrics
+	ledger    *db.Store // the receiver's own pool, so that nothing else can hold up an acknowledgement
+	store     *db.Store
+	temporal  client.Client
+	namespace string
+	starter   *starter.Starter
+}
+
+func newProcess(ctx context.Context, options Options) (*process, error) {
+	p := &process{options: options, logger: telemetry.NewLogger(options.Logs, options.Config.LogLevel)}
+	var err error
+	if p.metrics, err = telemetry.NewMetrics(); err != nil {
+		return nil, err
+	}
+	meter := p.metrics.Meter(meterName)
+	if p.events, err = telemetry.NewEventMetrics(meter); err != nil {
+		return nil, fmt.Errorf("make instruments: %w", err)
+	}
+	settings := options.Config.Database
+	if p.ledger, err = db.Open(ctx, db.Config{URL: settings.URL.Reveal(), MaxConnections: settings.LedgerConnections}); err != nil {
+		return nil, err
+	}
+	if p.store, err = db.Open(ctx, db.Config{URL: settings.URL.Reveal(), MaxConnections: settings.Connections}); err != nil {
+		p.ledger.Close()
+		return nil, err
+	}
+	if p.temporal, p.namespace, err = NewTemporalClient(p.logger, meter); err != nil {
+		p.close()
+		return nil, err
+	}
+	p.starter, err = starter.New(starter.Deps{
+		Ledger: p.store, Stale: p.store, Temporal: p.temporal, Logger: p.logger,
+		Concurrency: options.Config.StartConcurrency, UnknownVehicleGrace: options.Config.UnknownVehicleGrace,
+		HealAfter: options.Config.HealAfter,
+	})
+	if err != nil {
+		p.close()
+		return nil, err
+	}
+	return p, nil
+}
+
+func (p *process) close() {
+	if p.temporal != nil {
+		p.temporal.Close()
+	}
+	p.store.Close()
+	p.ledger.Close()
+}
+
+func (p *process) run(ctx context.Context) error {
+	handler, err := p.receiver()
+	if err != nil {
+		return err
+	}
+	// Starting and processing go on until the last request has been answered.
+	background, stopBackground := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopBackground()
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		defer stopBackground()
+		return serveUntil(ctx, api.NewServer(p.options.Config.Listen, handler))
+	})
+	group.Go(func() error { return p.process(background) })
+	group.Go(func() error {
+		mux := http.NewServeMux()
+		mux.Handle("GET /metrics", p.metrics.Handler())
+		return serveUntil(background, api.NewServer(p.options.Config.AdminListen, mux))
+	})
+	group.Go(func() error {
+		p.events.WatchBacklog(background, p.store, backlogInterval)
+		return nil
+	})
+	return group.Wait()
+}
+
+// receiver is the public handler; without the role it answers health checks only.
+func (p *process) receiver() (http.Handler, error) {
+	keyring, err := smartcar.NewKeyring(p.options.Config.ManagementTokens...)
+	if err != nil {
+		return nil, fmt.Errorf("read management tokens: %w", err)
+	}
+	deps := api.Deps{
+		Keyring: keyring.WithSigningKeys(p.options.Config.WebhookSecret.Reveal()),
+		Ready:   p.ready,
+		Logger:  p.logger,
+		Meter:   p.metrics.Meter(meterName),
+	}
+	if p.options.Roles.Has(RoleReceiver) {
+		deps.Ledger = &receiverLedger{ledger: db.NewLedger(p.ledger), wake: p.starter.Wake}
+	}
+	return api.NewHandler(deps)
+}
+
+// ready reports the dependencies. Temporal is not required: while it is away,
+// deliveries are still acknowledged, and a load balancer must keep sending them.
+func (p *process) ready(ctx context.Context) []api.DependencyStatus {
+	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
+	defer cancel()
+	_, temporalErr := p.temporal.CheckHealth(ctx, &client.CheckHealthRequest{})
+	return []api.DependencyStatus{
+		api.NewDependencyStatus("database", true, p.ledger.Ping(ctx)),
+		api.NewDependencyStatus("temporal", false, temporalErr),
+	}
+}
+
+// process runs the worker and the starter, as far as this process has the roles.
+func (p *process) process(ctx context.Context) error {
+	if !p.options.Roles.Has(RoleStarter) && !p.options.Roles.Has(RoleWorker) {
+		return nil
+	}
+	if err := awaitTemporal(ctx, p.temporal, p.namespace, p.logger); err != nil {
+		return ignoreCanceled(err)
+	}
+	if p.options.Roles.Has(RoleWorker) {
+		stop, err := p.startWorker(ctx)
+		if err != nil {
+			return ignoreCanceled(err)
+		}
+		defer stop()
+	}
+	if p.options.Roles.Has(RoleStarter) {
+		return p.starter.Run(ctx)
+	}
+	<-ctx.Done()
+	return nil
+}
+
+// startWorker keeps trying until the worker polls.
+func (p *process) startWorker(ctx context.Context) (stop func(), err error) {
+	registered, err := activities.New(activities.Deps{Store: p.store, Logger: p.logger, Observer: p.events})
+	if err != nil {
+		return nil, err
+	}
+	for {
+		worker := newWorker(p.temporal, registered, func(err error) {
+			p.logger.Error("worker.failed", slog.String("error", err.Error()))
+		})
+		err := worker.Start()
+		if err == nil {
+			return worker.Stop, nil
+		}
+		worker.Stop()
+		p.logger.Warn("worker.not_started", slog.String("error", err.Error()))
+		select {
+		case <-time.After(temporalRetryPause):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// serveUntil serves until ctx is done and every request has been answered.
+func serveUntil(ctx context.Context, server *http.Server) error {
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", server.Addr)
+	if err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	failed := make(chan error, 1)
+	go func() { failed <- server.Serve(listener) }()
+	select {
+	case err := <-failed:
+		return fmt.Errorf("serve HTTP: %w", err)
+	case <-ctx.Done():
+	}
+	draining, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
+	defer cancel()
+	if err := server.Shutdown(draining); err != nil {
+		return fmt.Errorf("finish HTTP requests: %w", err)
+	}
+	return nil
+}
+
+func ignoreCanceled(err error) error {
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,132 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/urfave/cli/v3"
+
+	"github.com/milepost/milepost/cmd/internal/stack"
+)
+
+// stopLimit bounds how long everything may take to stop after Ctrl-C.
+const stopLimit = time.Minute
+
+func upCommand(output io.Writer) *cli.Command {
+	return &cli.Command{
+		Name:  "up",
+		Usage: "start PostgreSQL, Temporal with its UI, Milepost and a Smartcar simulator; Ctrl-C stops them",
+		Description: "Writes every address and secret to <data-dir>/dev.env and prints `ready` on a line of its own.\n" +
+			"DATABASE_URL, when set, is used instead of a PostgreSQL of its own. A child that dies is started again.",
+		Flags: []cli.Flag{
+			dataDirFlag(),
+			&cli.BoolFlag{Name: "ephemeral", Usage: "keep nothing, and use free ports throughout"},
+			&cli.BoolFlag{Name: "no-simulator", Usage: "start no simulated cars"},
+		},
+		Action: func(ctx context.Context, command *cli.Command) error {
+			return up(ctx, command, &lines{output: output})
+		},
+	}
+}
+
+func up(ctx context.Context, command *cli.Command, out *lines) (err error) {
+	dataDir := command.String("data-dir")
+	running, err := stack.Start(ctx, stack.Options{
+		DataDir: dataDir, Ephemeral: command.Bool("ephemeral"),
+		DatabaseURL: os.Getenv("DATABASE_URL"), ManagementToken: os.Getenv("SMARTCAR_MANAGEMENT_TOKEN"),
+		Progress: out.print,
+	})
+	if err != nil {
+		return err
+	}
+	defer func() {
+		out.print("stopping")
+		stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopLimit)
+		defer cancel()
+		err = errors.Join(err, running.Stop(stopping))
+	}()
+	environment := running.Environment()
+	var background sync.WaitGroup
+	defer background.Wait()
+	if !command.Bool("no-simulator") {
+		keep := dataDir
+		if command.Bool("ephemeral") {
+			keep = ""
+		}
+		url, err := simulate(ctx, running, &background, keep, out)
+		if err != nil {
+			return err
+		}
+		environment["SMARTCARSIM_URL"] = url
+	}
+	if err := stack.WriteEnvironmentFile(dataDir, environment); err != nil {
+		return err
+	}
+	background.Go(func() { followServeLog(ctx, running.ServeLog(), out) })
+	announce(out, environment, dataDir)
+	<-ctx.Done()
+	return nil
+}
+
+func announce(out *lines, environment map[string]string, dataDir string) {
+	for _, line := range []struct{ label, variable string }{
+		{"receiver", "MILEPOST_URL"},
+		{"Temporal UI", "TEMPORAL_UI_URL"},
+		{"simulator", "SMARTCARSIM_URL"},
+		{"metrics", "MILEPOST_ADMIN_URL"},
+	} {
+		if address := environment[line.variable]; address != "" {
+			if line.variable == "MILEPOST_ADMIN_URL" {
+				address += "/metrics"
+			}
+			out.print(fmt.Sprintf("%-12s %s", line.label, address))
+		}
+	}
+	out.print(fmt.Sprintf("%-12s %s (source it to use `milepost events`, psql or temporal)",
+		"settings", stack.EnvironmentFile(dataDir)))
+	out.print("ready")
+}
+
+// lines prints whole lines from several goroutines.
+type lines struct {
+	mutex  sync.Mutex
+	output io.Writer
+}
+
+func (l *lines) print(line string) {
+	l.mutex.Lock()
+	defer l.mutex.Unlock()
+	_, _ = fmt.Fprintln(l.output, line) // a closed terminal must not stop the stack
+}
+
+// followServeLog prints a short line for every event that `milepost serve` has closed.
+func followServeLog(ctx context.Context, path string, out *lines) {
+	err := follow(ctx, path, func(line []byte) {
+		var entry struct {
+			Message      string `json:"msg"`
+			EventID      string `json:"eventId"`
+			EventType    string `json:"eventType"`
+			VehicleID    string `json:"vehicleId"`
+			Outcome      string `json:"outcome"`
+			FailureClass string `json:"failureClass"`
+		}
+		if json.Unmarshal(line, &entry) != nil {
+			return // not a line of ours
+		}
+		switch entry.Message {
+		case "processing.finished":
+			out.print(fmt.Sprintf("%s %s %s: %s", entry.EventID, entry.EventType, entry.VehicleID, entry.Outcome))
+		case "processing.failed":
+			out.print(fmt.Sprintf("%s %s %s: failed, %s", entry.EventID, entry.EventType, entry.VehicleID, entry.FailureClass))
+		}
+	})
+	if err != nil && ctx.Err() == nil {
+		out.print("cannot follow the log of milepost serve: " + err.Error())
+	}
+}

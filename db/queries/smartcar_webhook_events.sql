@@ -1,0 +1,172 @@
+-- name: AppendEvents :many
+-- One statement for every delivery that arrived meanwhile. xmax is 0 only for a row that this
+-- statement inserted. The caller passes each event_id once, and in order, so that
+-- concurrent statements lock rows in the same order.
+INSERT INTO smartcar_webhook_events AS ledger (
+    event_id, event_type, smartcar_vehicle_id, mode, webhook_id, delivery_count,
+    last_delivery_id, delivered_at, created_at, last_delivered_at, payload
+)
+SELECT batch.event_id, batch.event_type, batch.smartcar_vehicle_id, batch.mode, batch.webhook_id, batch.delivery_count,
+       batch.last_delivery_id, NULLIF(batch.delivered_at, 'epoch'), batch.received_at, batch.received_at, batch.payload
+FROM (
+    SELECT unnest(@event_ids::text[]) AS event_id,
+           unnest(@event_types::text[]) AS event_type,
+           unnest(@smartcar_vehicle_ids::text[]) AS smartcar_vehicle_id,
+           unnest(@modes::text[]) AS mode,
+           unnest(@webhook_ids::text[]) AS webhook_id,
+           unnest(@delivery_counts::integer[]) AS delivery_count,
+           unnest(@last_delivery_ids::text[]) AS last_delivery_id,
+           unnest(@delivered_ats::timestamptz[]) AS delivered_at,
+           unnest(@received_ats::timestamptz[]) AS received_at,
+           unnest(@payloads::bytea[]) AS payload
+) AS batch
+ON CONFLICT (event_id) DO UPDATE
+SET delivery_count = ledger.delivery_count + EXCLUDED.delivery_count,
+    last_delivery_id = EXCLUDED.last_delivery_id,
+    last_delivered_at = EXCLUDED.last_delivered_at
+RETURNING event_id, (xmax = 0)::boolean AS inserted;
+
+-- name: ClaimEvents :many
+UPDATE smartcar_webhook_events
+SET claimed_until = now() + make_interval(secs => @lease_seconds::double precision), claims = claims + 1
+WHERE event_id IN (
+    SELECT candidate.event_id
+    FROM smartcar_webhook_events AS candidate
+    WHERE candidate.status = 'received'
+      AND (candidate.claimed_until IS NULL OR candidate.claimed_until < now())
+    ORDER BY candidate.created_at
+    LIMIT @max_events
+    FOR UPDATE SKIP LOCKED
+)
+RETURNING event_id, event_type, smartcar_vehicle_id, claims;
+
+-- name: ReleaseEvent :exec
+UPDATE smartcar_webhook_events
+SET claimed_until = now() + make_interval(secs => @delay_seconds::double precision)
+WHERE event_id = @event_id AND status = 'received';
+
+-- name: MarkEventsStarted :exec
+-- Rows whose workflow has closed its event already are left as they are, and so are rows
+-- that were set back to received since the claim: those want another start.
+UPDATE smartcar_webhook_events AS ledger
+SET status = 'started', started_at = now(), claimed_until = NULL, checked_at = NULL
+FROM (SELECT unnest(@event_ids::text[]) AS event_id, unnest(@claims::integer[]) AS claims) AS started
+WHERE ledger.event_id = started.event_id AND ledger.claims = started.claims
+  AND ledger.status = 'received' AND ledger.claimed_until IS NOT NULL;
+
+-- name: StaleStartedEvents :many
+UPDATE smartcar_webhook_events
+SET checked_at = now()
+WHERE event_id IN (
+    SELECT candidate.event_id
+    FROM smartcar_webhook_events AS candidate
+    WHERE candidate.status = 'started'
+      AND candidate.started_at < now() - make_interval(secs => @older_than_seconds::double precision)
+      AND (candidate.checked_at IS NULL
+           OR candidate.checked_at < now() - make_interval(secs => @older_than_seconds::double precision))
+    ORDER BY candidate.started_at
+    LIMIT @max_events
+    FOR UPDATE SKIP LOCKED
+)
+RETURNING event_id, event_type, smartcar_vehicle_id, claims;
+
+-- name: RequeueStartedEvent :execrows
+UPDATE smartcar_webhook_events
+SET status = 'received', claimed_until = NULL, started_at = NULL, checked_at = NULL
+WHERE event_id = @event_id AND status = 'started';
+
+-- name: EventForProcessing :one
+SELECT ledger.event_id, ledger.event_type, ledger.smartcar_vehicle_id, ledger.mode, ledger.status,
+       ledger.outcome, ledger.created_at, ledger.delivered_at, ledger.last_delivery_id,
+       ledger.signals_recorded, ledger.reading_confirmed, ledger.payload,
+       connection.vehicle_id, connection.is_active,
+       entry.id AS meter_entry_id
+FROM smartcar_webhook_events AS ledger
+LEFT JOIN smartcar_vehicles AS connection ON connection.smartcar_vehicle_id = ledger.smartcar_vehicle_id
+LEFT JOIN meter_entries AS entry ON entry.event_id = ledger.event_id
+WHERE ledger.event_id = @event_id;
+
+-- name: CloseEventProcessed :execrows
+UPDATE smartcar_webhook_events
+SET status = 'processed', outcome = @outcome::text, failure_class = NULL, failure_detail = NULL,
+    closed_at = now(), claimed_until = NULL,
+    signals_recorded = signals_recorded OR @signals_recorded::boolean
+WHERE event_id = @event_id AND status <> 'processed';
+
+-- name: CloseEventFailed :execrows
+-- An event that has had its effect stays processed.
+UPDATE smartcar_webhook_events
+SET status = 'failed', outcome = NULL, failure_class = @failure_class::text, failure_detail = @failure_detail::text,
+    closed_at = now(), claimed_until = NULL,
+    signals_recorded = signals_recorded OR @signals_recorded::boolean
+WHERE event_id = @event_id AND status <> 'processed';
+
+-- name: RedecideEvent :exec
+-- A late reading changed what became of this event's own reading.
+UPDATE smartcar_webhook_events
+SET status = CASE WHEN @failure_class::text = '' THEN 'processed' ELSE 'failed' END,
+    outcome = NULLIF(@outcome::text, ''),
+    failure_class = NULLIF(@failure_class::text, ''),
+    failure_detail = NULLIF(@failure_detail::text, ''),
+    closed_at = now()
+WHERE event_id = @event_id AND status IN ('processed', 'failed');
+
+-- name: ListEvents :many
+SELECT event_id, event_type, smartcar_vehicle_id, mode, status, outcome, failure_class, failure_detail,
+       delivery_count, created_at, last_delivered_at, started_at, closed_at
+FROM smartcar_webhook_events
+WHERE (@status::text = '' OR status = @status)
+  AND (@failure_class::text = '' OR failure_class = @failure_class)
+  AND (@smartcar_vehicle_id::text = '' OR smartcar_vehicle_id = @smartcar_vehicle_id)
+ORDER BY created_at DESC, event_id
+LIMIT @max_events;
+
+-- name: ShowEvent :one
+SELECT event_id, event_type, smartcar_vehicle_id, mode, webhook_id, status, outcome, failure_class, failure_detail,
+       delivery_count, last_delivery_id, created_at, last_delivered_at, started_at, closed_at, reading_confirmed,
+       octet_length(payload) AS payload_bytes
+FROM smartcar_webhook_events
+WHERE event_id = @event_id;
+
+-- name: EventPayload :one
+SELECT payload FROM smartcar_webhook_events WHERE event_id = @event_id;
+
+-- name: FailedEventIDs :many
+SELECT event_id
+FROM smartcar_webhook_events
+WHERE status = 'failed'
+  AND (@failure_class::text = '' OR failure_class = @failure_class)
+  AND (@smartcar_vehicle_id::text = '' OR smartcar_vehicle_id = @smartcar_vehicle_id)
+ORDER BY created_at
+LIMIT @max_events;
+
+-- name: RequeueFailedEvent :execrows
+UPDATE smartcar_webhook_events
+SET status = 'received', outcome = NULL, failure_class = NULL, failure_detail = NULL, closed_at = NULL,
+    claimed_until = NULL, started_at = NULL, checked_at = NULL,
+    reading_confirmed = reading_confirmed OR @confirm_reading::boolean
+WHERE event_id = @event_id AND status = 'failed';
+
+-- name: Backlog :one
+SELECT count(*) AS depth,
+       COALESCE(EXTRACT(EPOCH FROM now() - min(created_at)), 0)::double precision AS oldest_seconds
+FROM smartcar_webhook_events
+WHERE status = 'received';
+
+-- name: CountEventsByStatus :many
+SELECT status, count(*) AS events, sum(delivery_count)::bigint AS deliveries
+FROM smartcar_webhook_events
+GROUP BY status
+ORDER BY status;
+
+-- name: RequeueEventsOfVehicle :many
+-- These failed only because nobody, or nobody any more, had connected the vehicle.
+UPDATE smartcar_webhook_events
+SET status = 'received', outcome = NULL, failure_class = NULL, failure_detail = NULL, closed_at = NULL,
+    claimed_until = NULL, started_at = NULL, checked_at = NULL
+WHERE smartcar_vehicle_id = @smartcar_vehicle_id AND status = 'failed'
+  AND failure_class IN ('unknown_vehicle', 'vehicle_inactive')
+RETURNING event_id;
+
+-- name: DatabaseBytes :one
+SELECT pg_database_size(current_database());

@@ -1,0 +1,68 @@
+// Package db is the only place that speaks SQL. It keeps the ledger, the odometer
+// history and the fleet in PostgreSQL, and translates the database's errors into
+// the few kinds that callers act on.
+package db
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/milepost/milepost/db/internal/dbsqlc"
+)
+
+// connectTimeout keeps an answer of "unavailable" within the receiver's two seconds.
+const connectTimeout = time.Second
+
+// Config says where the database is.
+type Config struct {
+	// URL is a postgres:// connection string. It may hold a password; errors never repeat it.
+	URL string
+	// MaxConnections bounds the pool; zero means pgx's default (four, or one per CPU).
+	MaxConnections int32
+}
+
+// Store runs Milepost's statements on one connection pool. It is safe for concurrent use.
+type Store struct {
+	pool    *pgxpool.Pool
+	queries *dbsqlc.Queries
+}
+
+// Open prepares the pool. It does not need the database to be up: statements
+// answer ErrUnavailable until it is.
+func Open(ctx context.Context, config Config) (*Store, error) {
+	poolConfig, err := pgxpool.ParseConfig(config.URL)
+	if err != nil {
+		// pgx's text quotes the connection string, which may hold a password.
+		return nil, fmt.Errorf("%w: it must look like postgres://user:password@host:5432/database", ErrBadURL)
+	}
+	if config.MaxConnections > 0 {
+		poolConfig.MaxConns = config.MaxConnections
+	}
+	poolConfig.ConnConfig.ConnectTimeout = connectTimeout
+	pool, err := pgxpool.NewWithConfig(ctx, poolConfig)
+	if err != nil {
+		return nil, translate("open pool", err)
+	}
+	return &Store{pool: pool, queries: dbsqlc.New(pool)}, nil
+}
+
+// Close waits for running statements and closes the pool.
+func (s *Store) Close() { s.pool.Close() }
+
+// Ping says whether the database answers and has Milepost's schema.
+func (s *Store) Ping(ctx context.Context) error {
+	_, err := s.queries.Backlog(ctx)
+	return translate("ping", err)
+}
+
+// inTransaction commits when fn returns nil and rolls back otherwise.
+func (s *Store) inTransaction(ctx context.Context, name string, fn func(*dbsqlc.Queries) error) error {
+	err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+		return fn(s.queries.WithTx(tx))
+	})
+	return translate(name, err)
+}

@@ -1,0 +1,3 @@
+package devstack_test
+
+const killsWithParent = true

@@ -1,0 +1,5 @@
+//go:build !linux
+
+package devstack_test
+
+const killsWithParent = false
