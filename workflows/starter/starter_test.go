@@ -226,7 +226,7 @@ func TestARowThatCouldNotBeMarkedIsFoundStartedAfterTheLease(t *testing.T) {
 	deps.Lease = time.Second
 	run(t, deps)
 	b.awaitStatus(t, "one", db.StatusStarted)
-	require.Equal(t, map[string]int{"one": 2}, b.temporal.triesByID())
+	require.Greater(t, b.temporal.triesByID()["one"], 1)
 }
 
 func TestAStarterThatIsStoppedFinishesAndMarksWhatItBegan(t *testing.T) {
