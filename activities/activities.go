@@ -53,6 +53,7 @@ func New(deps Deps) (*Activities, error) {
 // Register makes every activity known to a worker under its contract name.
 func (a *Activities) Register(registry worker.ActivityRegistry) {
 	for name, function := range map[string]any{
+		contract.ProcessAtOnceActivity:   a.ProcessAtOnce,
 		contract.LoadEventActivity:       a.LoadEvent,
 		contract.ConvertUnitsActivity:    a.ConvertUnits,
 		contract.WriteMeterEntryActivity: a.WriteMeterEntry,

@@ -17,21 +17,22 @@ import (
 // body that cannot be understood (malformed_payload) and for an eventId that the
 // ledger does not have (event_not_found).
 func (a *Activities) LoadEvent(ctx context.Context, input contract.LoadEventInput) (contract.LoadEventResult, error) {
-	event, err := a.deps.Store.EventForProcessing(ctx, input.EventID)
-	if err != nil {
-		return contract.LoadEventResult{}, classify(err)
-	}
-	if event.Status == db.StatusProcessed {
-		return contract.LoadEventResult{Recorded: &contract.ProcessEventResult{
-			Outcome: contract.Outcome(event.Outcome), MeterEntryID: event.MeterEntryID,
-		}}, nil
-	}
-	a.deps.Logger.Info(logProcessingStarted, eventAttributes(event)...)
-	decoded, err := decode(event)
+	event, decoded, err := a.load(ctx, input.EventID)
 	if err != nil {
 		return contract.LoadEventResult{}, classify(err)
 	}
 	return describe(event, decoded), nil
+}
+
+// load reads and decodes an event; one that is processed already is not decoded.
+func (a *Activities) load(ctx context.Context, eventID string) (db.LedgerEvent, decodedEvent, error) {
+	event, err := a.deps.Store.EventForProcessing(ctx, eventID)
+	if err != nil || event.Status == db.StatusProcessed {
+		return event, decodedEvent{}, err
+	}
+	a.deps.Logger.Info(logProcessingStarted, eventAttributes(event)...)
+	decoded, err := decode(event)
+	return event, decoded, err
 }
 
 // decodedEvent is the part of a delivery that one ledger row stands for.
@@ -55,6 +56,11 @@ func decode(event db.LedgerEvent) (decodedEvent, error) {
 }
 
 func describe(event db.LedgerEvent, decoded decodedEvent) contract.LoadEventResult {
+	if event.Status == db.StatusProcessed {
+		return contract.LoadEventResult{Recorded: &contract.ProcessEventResult{
+			Outcome: contract.Outcome(event.Outcome), MeterEntryID: event.MeterEntryID,
+		}}
+	}
 	result := contract.LoadEventResult{
 		Kind:          kindOf(decoded.delivery),
 		VehicleStatus: vehicleStatus(event),

@@ -26,7 +26,7 @@ func (a *Activities) RecordOutcome(ctx context.Context, input contract.RecordOut
 	}
 	err = a.deps.Store.CloseEvent(ctx, db.Closing{
 		EventID: event.EventID, Outcome: string(input.Outcome),
-		SyncType: string(input.Outcome), SyncData: data, SmartcarVehicleID: event.SmartcarVehicleID,
+		SyncType: string(input.Outcome), SyncData: data,
 	})
 	if err != nil {
 		return struct{}{}, classify(err)

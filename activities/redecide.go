@@ -28,35 +28,22 @@ type redecision struct {
 	entryID int64
 }
 
-// redecide gives the reading its verdict and re-decides the readings observed after it.
+// redecide gives a reading its verdict, from its place in the history, and
+// re-decides the readings observed after it. The entry is 0 when there is none.
 func redecide(
-	ctx context.Context, transaction *db.VehicleTransaction, eventID string, reading db.Reading,
-) (verdict, int64, error) {
-	start, err := historyBefore(ctx, transaction, reading)
-	if err != nil {
-		return "", 0, err
+	ctx context.Context, transaction *db.VehicleTransaction, eventID string, reading db.Reading, around db.HistoryAround,
+) (decided verdict, entryID int64, err error) {
+	start := &history{
+		entered: around.Entered, lastAt: around.LastObservedAt, last: around.LastKm,
+		highest: around.HighestKm, recent: around.Recent,
 	}
 	run := &redecision{transaction: transaction, eventID: eventID, before: start, after: start.clone()}
-	decided, err := run.step(ctx, reading)
-	if err != nil {
-		return "", 0, err
+	decided, err = run.step(ctx, reading)
+	if err != nil || !around.Followed {
+		return decided, run.entryID, err
 	}
-	entryID := run.entryID
+	entryID = run.entryID
 	return decided, entryID, run.followers(ctx, reading)
-}
-
-func historyBefore(ctx context.Context, transaction *db.VehicleTransaction, reading db.Reading) (*history, error) {
-	before, err := transaction.Before(ctx, reading)
-	if err != nil || before.LastObservedAt.IsZero() {
-		return &history{}, err
-	}
-	state := &history{entered: true, lastAt: before.LastObservedAt, last: before.LastKm, highest: before.HighestKm}
-	since := reading.ObservedAt.Add(-duplicateWindow)
-	if before.LastObservedAt.Before(since) {
-		return state, nil
-	}
-	state.recent, err = transaction.EntriesWithin(ctx, since, reading)
-	return state, err
 }
 
 func (r *redecision) followers(ctx context.Context, last db.Reading) error {
@@ -96,18 +83,25 @@ func (r *redecision) step(ctx context.Context, reading db.Reading) (verdict, err
 	if decided == stored {
 		return decided, nil
 	}
-	if stored == verdictEntered {
-		if err := r.transaction.Supersede(ctx, reading.ID); err != nil {
+	if decided != verdictEntered {
+		if err := r.reject(ctx, reading, decided); err != nil {
 			return "", err
 		}
-	}
-	if err := r.transaction.SetVerdict(ctx, reading.ID, string(decided)); err != nil {
-		return "", err
 	}
 	if reading.EventID == r.eventID {
 		return decided, nil
 	}
 	return decided, r.transaction.Redecide(ctx, closingOf(reading.EventID, decided))
+}
+
+// reject records a verdict that leaves the reading without a standing entry.
+func (r *redecision) reject(ctx context.Context, reading db.Reading, decided verdict) error {
+	if verdict(reading.Verdict) == verdictEntered {
+		if err := r.transaction.Supersede(ctx, reading.ID); err != nil {
+			return err
+		}
+	}
+	return r.transaction.SetVerdict(ctx, reading.ID, string(decided))
 }
 
 // closingOf says how an event ends whose own reading got this verdict.

@@ -3,6 +3,7 @@ package activities
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"github.com/shopspring/decimal"
@@ -32,15 +33,38 @@ const (
 func (a *Activities) WriteMeterEntry(
 	ctx context.Context, input contract.WriteMeterEntryInput,
 ) (contract.WriteMeterEntryResult, error) {
-	write := &meterEntryWrite{input: input}
-	err := a.deps.Store.WithVehicle(ctx, input.VehicleID, func(transaction *db.VehicleTransaction) error {
-		return write.run(ctx, transaction)
-	})
+	event, err := a.deps.Store.EventForProcessing(ctx, input.EventID)
 	if err != nil {
 		return contract.WriteMeterEntryResult{}, classify(err)
 	}
-	if write.repeated {
-		return write.result, nil
+	if event.Status == db.StatusProcessed {
+		return recorded(event), nil
+	}
+	decoded, err := decode(event)
+	if err != nil {
+		return contract.WriteMeterEntryResult{}, classify(err)
+	}
+	return a.write(ctx, &meterEntryWrite{input: input, event: event, decoded: decoded})
+}
+
+func recorded(event db.LedgerEvent) contract.WriteMeterEntryResult {
+	return contract.WriteMeterEntryResult{Outcome: contract.Outcome(event.Outcome), MeterEntryID: event.MeterEntryID}
+}
+
+// errProcessedMeanwhile rolls a write back whose event another attempt has closed
+// since it was loaded.
+var errProcessedMeanwhile = errors.New("the event was processed meanwhile")
+
+func (a *Activities) write(ctx context.Context, write *meterEntryWrite) (contract.WriteMeterEntryResult, error) {
+	err := a.deps.Store.WithVehicle(ctx, write.input.VehicleID, func(transaction *db.VehicleTransaction) error {
+		return write.run(ctx, transaction)
+	})
+	if errors.Is(err, errProcessedMeanwhile) {
+		event, err := a.deps.Store.EventForProcessing(ctx, write.event.EventID)
+		return recorded(event), classify(err)
+	}
+	if err != nil {
+		return contract.WriteMeterEntryResult{}, classify(err)
 	}
 	if write.result.FailureClass != "" {
 		a.failed(write.event, write.result.FailureClass)
@@ -51,27 +75,13 @@ func (a *Activities) WriteMeterEntry(
 }
 
 type meterEntryWrite struct {
-	input    contract.WriteMeterEntryInput
-	event    db.LedgerEvent
-	result   contract.WriteMeterEntryResult
-	repeated bool // an earlier attempt committed already
+	input   contract.WriteMeterEntryInput
+	event   db.LedgerEvent
+	decoded decodedEvent
+	result  contract.WriteMeterEntryResult
 }
 
 func (w *meterEntryWrite) run(ctx context.Context, transaction *db.VehicleTransaction) (err error) {
-	w.event, err = transaction.Event(ctx, w.input.EventID)
-	if err != nil {
-		return err
-	}
-	if w.event.Status == db.StatusProcessed {
-		w.repeated = true
-		w.result = contract.WriteMeterEntryResult{
-			Outcome: contract.Outcome(w.event.Outcome), MeterEntryID: w.event.MeterEntryID,
-		}
-		return nil
-	}
-	if err := w.addSignals(ctx, transaction); err != nil {
-		return err
-	}
 	closing := db.Closing{EventID: w.event.EventID, Outcome: string(contract.OutcomeNoOdometer), SyncType: syncTypeSignals}
 	if w.input.Odometer != nil {
 		closing, err = w.addReading(ctx, transaction)
@@ -87,11 +97,11 @@ func (w *meterEntryWrite) addReading(ctx context.Context, transaction *db.Vehicl
 	if err != nil {
 		return db.Closing{}, err
 	}
-	stored, err := transaction.AddReading(ctx, reading)
+	stored, around, err := transaction.AddReading(ctx, reading, reading.ObservedAt.Add(-duplicateWindow))
 	if err != nil {
 		return db.Closing{}, err
 	}
-	decided, entryID, err := redecide(ctx, transaction, w.event.EventID, stored)
+	decided, entryID, err := redecide(ctx, transaction, w.event.EventID, stored, around)
 	if err != nil {
 		return db.Closing{}, err
 	}
@@ -145,24 +155,20 @@ func (w *meterEntryWrite) close(ctx context.Context, transaction *db.VehicleTran
 		return fmt.Errorf("write sync log: %w", err)
 	}
 	closing.SyncData = encoded
-	closing.SmartcarVehicleID = w.event.SmartcarVehicleID
-	closing.SignalsRecorded = true
-	return transaction.Close(ctx, closing)
+	closing.Signals = w.signals()
+	closed, err := transaction.Close(ctx, closing)
+	if err == nil && !closed {
+		return errProcessedMeanwhile
+	}
+	return err
 }
 
-// addSignals stores every signal of the event once, failed ones included: that a
-// signal is unavailable is data.
-func (w *meterEntryWrite) addSignals(ctx context.Context, transaction *db.VehicleTransaction) error {
-	if w.event.SignalsRecorded {
-		return nil
-	}
-	decoded, err := decode(w.event)
-	if err != nil {
-		return err
-	}
-	records := make([]db.SignalRecord, len(decoded.Signals))
-	for i, signal := range decoded.Signals {
-		observedAt, source := signal.ObservedAt(decoded.delivery.DeliveredAt, w.event.ReceivedAt)
+// signals are all the signals of the event, failed ones included: that a signal is
+// unavailable is data.
+func (w *meterEntryWrite) signals() []db.SignalRecord {
+	records := make([]db.SignalRecord, len(w.decoded.Signals))
+	for i, signal := range w.decoded.Signals {
+		observedAt, source := signal.ObservedAt(w.decoded.delivery.DeliveredAt, w.event.ReceivedAt)
 		records[i] = db.SignalRecord{
 			Code: signal.Code, Value: signal.Body, Unit: signal.Unit,
 			ObservedAt: observedAt, ObservedAtSource: string(source),
@@ -174,5 +180,5 @@ func (w *meterEntryWrite) addSignals(ctx context.Context, transaction *db.Vehicl
 			records[i].FailureCode = signal.Failure.Code
 		}
 	}
-	return transaction.AddSignals(ctx, w.event.SmartcarVehicleID, w.event.EventID, records)
+	return records
 }

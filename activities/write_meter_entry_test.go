@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -30,6 +31,39 @@ func TestAReadingIsEnteredWithItsSignalsLogAndLedgerMark(t *testing.T) {
 		coalesce(failure_type || '/' || failure_code, '-') FROM vehicle_data ORDER BY id`))
 	require.Equal(t, []string{"webhook Smartcar webhook one"},
 		texts(t, b.url, "SELECT source_type || ' ' || notes || ' ' || event_id FROM meter_entries"))
+}
+
+func TestTheHappyPathDoesEverythingAtOnce(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	input := contract.ProcessAtOnceInput{EventID: b.receive(state("one", "42506.3", noon()))}
+	result, err := b.ProcessAtOnce(t.Context(), input)
+	require.NoError(t, err)
+	require.Equal(t, contract.OutcomeMeterEntry, result.Written.Outcome)
+	require.Equal(t, []string{"42506.300 at 0.00"}, b.entries())
+
+	again, err := b.ProcessAtOnce(t.Context(), input)
+	require.NoError(t, err)
+	require.Equal(t, result.Written.MeterEntryID, again.Loaded.Recorded.MeterEntryID)
+	require.Len(t, b.entries(), 1)
+}
+
+func TestTheHappyPathStopsWhereAStepFails(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	for name, body := range map[string]string{
+		"an unknown unit":    strings.ReplaceAll(state("unit", "1", noon()), `"unit":"km"`, `"unit":"furlongs"`),
+		"a refused value":    state("huge", "99999999999999", noon()),
+		"no vehicle state":   strings.ReplaceAll(state("error", "1", noon()), "VEHICLE_STATE", "VEHICLE_ERROR"),
+		"an unknown vehicle": strings.ReplaceAll(state("stranger", "1", noon()), smartcarVehicle, "stranger"),
+	} {
+		result, err := b.ProcessAtOnce(t.Context(), contract.ProcessAtOnceInput{EventID: b.receive(body)})
+		require.NoError(t, err, name)
+		require.Nil(t, result.Written, name)
+		require.NotEmpty(t, result.Loaded.Kind, name)
+	}
+	_, err := b.ProcessAtOnce(t.Context(), contract.ProcessAtOnceInput{EventID: "unheard-of"})
+	requireFinal(t, err, contract.FailureEventNotFound)
 }
 
 func TestWritingAgainHasNoSecondEffect(t *testing.T) {
@@ -190,6 +224,29 @@ func TestConcurrentEventsOfOneVehicleMakeOneEntryEach(t *testing.T) {
 	}
 	group.Wait()
 	require.Equal(t, []string{"42506.300 at 0.00"}, b.entries(), "the earliest observation, whoever came first")
+}
+
+func TestConcurrentAttemptsAtOneEventHaveOneEffect(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	input := contract.ProcessAtOnceInput{EventID: b.receive(state("one", "42506.3", noon()))}
+	var group sync.WaitGroup
+	results := make([]contract.ProcessAtOnceResult, 20)
+	errs := make([]error, len(results))
+	for i := range results {
+		group.Go(func() { results[i], errs[i] = b.ProcessAtOnce(t.Context(), input) })
+	}
+	group.Wait()
+	require.Len(t, b.entries(), 1)
+	require.Equal(t, []string{"2"}, texts(t, b.url, "SELECT count(*)::text FROM vehicle_data"))
+	require.Equal(t, []string{"1"}, texts(t, b.url, "SELECT count(*)::text FROM smartcar_sync_logs"))
+	for i, result := range results {
+		require.NoError(t, errs[i])
+		if result.Loaded.Recorded == nil {
+			require.Equal(t, contract.OutcomeMeterEntry, result.Written.Outcome)
+			require.NotZero(t, result.Written.MeterEntryID)
+		}
+	}
 }
 
 func TestAValueThatTheDatabaseRefusesIsFinal(t *testing.T) {

@@ -2,6 +2,7 @@ package db
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/milepost/milepost/db/internal/dbsqlc"
@@ -38,11 +39,7 @@ type LedgerEvent struct {
 
 // EventForProcessing loads one ledger row; ErrNotFound when there is none.
 func (s *Store) EventForProcessing(ctx context.Context, eventID string) (LedgerEvent, error) {
-	return eventForProcessing(ctx, s.queries, eventID)
-}
-
-func eventForProcessing(ctx context.Context, queries *dbsqlc.Queries, eventID string) (LedgerEvent, error) {
-	row, err := queries.EventForProcessing(ctx, eventID)
+	row, err := s.queries.EventForProcessing(ctx, eventID)
 	if err != nil {
 		return LedgerEvent{}, translate("load event", err)
 	}
@@ -72,41 +69,53 @@ type Closing struct {
 	FailureClass  string
 	FailureDetail string // for support staff; no values from the body
 	// SyncType and SyncData make a row in smartcar_sync_logs unless SyncType is "".
-	SyncType          string
-	SyncData          []byte // a JSON object
-	SmartcarVehicleID string
-	// SignalsRecorded marks that the event's signals were stored in the same transaction.
-	SignalsRecorded bool
+	SyncType string
+	SyncData []byte // a JSON object
+	// Signals are stored with the event, unless an earlier run has stored them.
+	Signals []SignalRecord
 }
 
-// CloseEvent closes an event that writes no readings, in one transaction. An
-// event that is processed already, or that the ledger does not have, stays as it is.
+// SignalRecord is one signal of one event.
+type SignalRecord struct {
+	Code             string
+	Value            []byte // the signal's body as JSON; nil when it failed
+	Unit             string
+	ObservedAt       time.Time
+	ObservedAtSource string
+	FailureType      string
+	FailureCode      string
+}
+
+// CloseEvent closes an event, with its sync log row and its signals. An event that
+// is processed already, or that the ledger does not have, stays as it is.
 func (s *Store) CloseEvent(ctx context.Context, closing Closing) error {
-	return s.inTransaction(ctx, "close event", func(queries *dbsqlc.Queries) error {
-		return closeEvent(ctx, queries, closing)
-	})
+	_, err := closeEvent(ctx, s.queries, closing)
+	return err
 }
 
-func closeEvent(ctx context.Context, queries *dbsqlc.Queries, closing Closing) error {
-	var closed int64
-	var err error
-	if closing.FailureClass != "" {
-		closed, err = queries.CloseEventFailed(ctx, dbsqlc.CloseEventFailedParams{
-			EventID: closing.EventID, FailureClass: closing.FailureClass,
-			FailureDetail: closing.FailureDetail, SignalsRecorded: closing.SignalsRecorded,
-		})
-	} else {
-		closed, err = queries.CloseEventProcessed(ctx, dbsqlc.CloseEventProcessedParams{
-			EventID: closing.EventID, Outcome: closing.Outcome, SignalsRecorded: closing.SignalsRecorded,
-		})
+func closeEvent(ctx context.Context, queries *dbsqlc.Queries, closing Closing) (closed bool, err error) {
+	params := dbsqlc.CloseEventParams{
+		EventID: closing.EventID, Outcome: closing.Outcome,
+		FailureClass: closing.FailureClass, FailureDetail: closing.FailureDetail,
+		SyncType: closing.SyncType, SyncData: closing.SyncData,
 	}
-	if err != nil || closed == 0 || closing.SyncType == "" {
-		return translate("close event", err)
+	for _, signal := range closing.Signals {
+		params.DataTypes = append(params.DataTypes, storableText(signal.Code))
+		params.DataValues = append(params.DataValues, storableText(string(signal.Value)))
+		params.Units = append(params.Units, storableText(signal.Unit))
+		params.ObservedAts = append(params.ObservedAts, signal.ObservedAt)
+		params.ObservedAtSources = append(params.ObservedAtSources, signal.ObservedAtSource)
+		params.FailureTypes = append(params.FailureTypes, storableText(signal.FailureType))
+		params.FailureCodes = append(params.FailureCodes, storableText(signal.FailureCode))
 	}
-	return translate("write sync log", queries.InsertSyncLog(ctx, dbsqlc.InsertSyncLogParams{
-		SyncType: closing.SyncType, SmartcarVehicleID: closing.SmartcarVehicleID,
-		EventID: closing.EventID, Data: closing.SyncData,
-	}))
+	count, err := queries.CloseEvent(ctx, params)
+	return count == 1, translate("close event", err)
+}
+
+// storableText drops what PostgreSQL's text cannot hold, so that one odd name does
+// not cost the event its other signals.
+func storableText(text string) string {
+	return strings.ReplaceAll(strings.ToValidUTF8(text, "\uFFFD"), "\x00", "")
 }
 
 func valueOr[T any](pointer *T, fallback T) T {

@@ -227,31 +227,40 @@ func TestTheBacklogIsWhatWaitsForAStarter(t *testing.T) {
 func TestErrorsDoNotRepeatValues(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	vehicleID := b.connect(t)
-	err := b.store.WithVehicle(t.Context(), vehicleID, func(transaction *db.VehicleTransaction) error {
-		return transaction.AddSignals(t.Context(), vehicle, "one", []db.SignalRecord{
-			{Code: "location-preciselocation", Value: []byte(`{"latitude":52.52 no json`), ObservedAt: time.Now(), ObservedAtSource: "received_at"},
-		})
-	})
+	b.receive(t, "one")
+	err := b.store.CloseEvent(t.Context(), db.Closing{EventID: "one", Outcome: "no_odometer", Signals: []db.SignalRecord{
+		{Code: "location-preciselocation", Value: []byte(`{"latitude":52.52 no json`), ObservedAt: time.Now(), ObservedAtSource: "received_at"},
+	}})
 	require.ErrorIs(t, err, db.ErrRejected)
 	require.NotContains(t, err.Error(), "52.52")
 	require.Contains(t, err.Error(), "22P02", "but names PostgreSQL's code")
+	require.Equal(t, db.StatusReceived, b.show(t, "one").Status, "all or nothing")
+}
+
+func TestOddSignalsAreStoredAllTheSame(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.receive(t, "one")
+	require.NoError(t, b.store.CloseEvent(t.Context(), db.Closing{EventID: "one", Outcome: "no_odometer", Signals: []db.SignalRecord{
+		{Code: "nul \x00 and \xff", Value: []byte(`{"value":"\u0000","huge":1e999999}`), ObservedAt: time.Now(), ObservedAtSource: "received_at"},
+		{Code: "failed", FailureType: "PERMISSION", ObservedAt: time.Now(), ObservedAtSource: "received_at"},
+	}}))
+	require.EqualValues(t, 2, b.count(t, "SELECT count(*) FROM vehicle_data"))
 }
 
 func TestAnErrorOfTheCallbackRollsBackAndComesBackAsItIs(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	vehicleID := b.connect(t)
+	b.receive(t, "one")
 	err := b.store.WithVehicle(t.Context(), vehicleID, func(transaction *db.VehicleTransaction) error {
-		if err := transaction.AddSignals(t.Context(), vehicle, "one", []db.SignalRecord{
-			{Code: "x", ObservedAt: time.Now(), ObservedAtSource: "received_at"},
-		}); err != nil {
-			return err
-		}
+		closed, err := transaction.Close(t.Context(), db.Closing{EventID: "one", Outcome: "no_odometer"})
+		require.NoError(t, err)
+		require.True(t, closed)
 		return context.Canceled
 	})
 	require.Equal(t, context.Canceled, err)
-	require.Zero(t, b.count(t, "SELECT count(*) FROM vehicle_data"))
+	require.Equal(t, db.StatusReceived, b.show(t, "one").Status)
 	require.ErrorIs(t, b.store.WithVehicle(t.Context(), 424242, nil), db.ErrNotFound)
 }
 

@@ -159,6 +159,12 @@ func (s *Store) Backlog(ctx context.Context) (Backlog, error) {
 	return Backlog{Depth: row.Depth, Oldest: time.Duration(row.OldestSeconds * float64(time.Second))}, nil
 }
 
+// CountOpenEvents counts the ledger rows that are not closed. It reads no closed row, so it stays cheap.
+func (s *Store) CountOpenEvents(ctx context.Context) (int64, error) {
+	count, err := s.queries.CountOpenEvents(ctx)
+	return int64(count), translate("count open events", err)
+}
+
 // StatusCount is how many ledger rows are in one state, and how many deliveries they stand for.
 type StatusCount struct {
 	Status     string `json:"status"`

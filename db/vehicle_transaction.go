@@ -2,8 +2,6 @@ package db
 
 import (
 	"context"
-	"errors"
-	"strings"
 	"time"
 
 	"github.com/shopspring/decimal"
@@ -36,22 +34,17 @@ type NewReading struct {
 	Confirmed        bool
 }
 
-// HistoryBefore is what was entered before a moment. All zero when nothing was.
-type HistoryBefore struct {
+// HistoryAround is what was decided of everything observed before a reading.
+type HistoryAround struct {
+	// Entered is false when there was no entry; then the next three are zero.
+	Entered        bool
 	LastObservedAt time.Time
 	LastKm         decimal.Decimal
 	HighestKm      decimal.Decimal
-}
-
-// SignalRecord is one signal of one event.
-type SignalRecord struct {
-	Code             string
-	Value            []byte // the signal's body as JSON; nil when it failed
-	Unit             string
-	ObservedAt       time.Time
-	ObservedAtSource string
-	FailureType      string
-	FailureCode      string
+	// Recent are the entered readings of the time asked for, with only moment and value.
+	Recent []Reading
+	// Followed is true when anything was observed after the reading.
+	Followed bool
 }
 
 // VehicleTransaction is a transaction that holds one vehicle's row lock, and with
@@ -76,57 +69,36 @@ func (s *Store) WithVehicle(ctx context.Context, vehicleID int64, fn func(*Vehic
 	})
 }
 
-// Event loads a ledger row within the transaction.
-func (t *VehicleTransaction) Event(ctx context.Context, eventID string) (LedgerEvent, error) {
-	return eventForProcessing(ctx, t.queries, eventID)
-}
-
-// AddReading adds an observation, or gives the one that is there already with the same
-// moment and value. Confirming an observation sticks to it.
-func (t *VehicleTransaction) AddReading(ctx context.Context, reading NewReading) (Reading, error) {
-	row, err := t.queries.InsertReading(ctx, dbsqlc.InsertReadingParams{
+// AddReading adds an observation, or gives the one that is there already with the
+// same moment and value; confirming an observation sticks to it. With it comes its
+// place in the history, with the entries observed from since on.
+func (t *VehicleTransaction) AddReading(
+	ctx context.Context, reading NewReading, since time.Time,
+) (Reading, HistoryAround, error) {
+	row, err := t.queries.AddReading(ctx, dbsqlc.AddReadingParams{
 		VehicleID: t.vehicleID, ObservedAt: reading.ObservedAt, OdometerKm: reading.Kilometres,
 		ObservedAtSource: reading.ObservedAtSource, ReportedValue: reading.ReportedValue,
 		ReportedUnit: reading.ReportedUnit, UnitAssumed: reading.UnitAssumed,
-		SourceType: reading.SourceType, EventID: reading.EventID, Confirmed: reading.Confirmed,
+		SourceType: reading.SourceType, EventID: reading.EventID, Confirmed: reading.Confirmed, Since: since,
 	})
 	if err != nil {
-		return Reading{}, translate("add reading", err)
+		return Reading{}, HistoryAround{}, translate("add reading", err)
+	}
+	around := HistoryAround{
+		Entered: row.Entered, LastObservedAt: row.LastObservedAt.UTC(),
+		LastKm: row.LastKm, HighestKm: row.HighestKm, Followed: row.Followed,
+	}
+	for i, observedAt := range row.RecentObservedAt {
+		kilometres, err := decimal.NewFromString(row.RecentKm[i])
+		if err != nil {
+			return Reading{}, HistoryAround{}, &Error{Operation: "add reading: a value is no number", Kind: ErrInternal}
+		}
+		around.Recent = append(around.Recent, Reading{ObservedAt: observedAt.UTC(), Kilometres: kilometres})
 	}
 	return Reading{
 		ID: row.ID, ObservedAt: reading.ObservedAt, Kilometres: reading.Kilometres, SourceType: reading.SourceType,
 		UnitAssumed: reading.UnitAssumed, EventID: row.EventID, Verdict: row.Verdict, Confirmed: row.Confirmed,
-	}, nil
-}
-
-// Before gives what was entered before the given reading's place in the history.
-func (t *VehicleTransaction) Before(ctx context.Context, reading Reading) (HistoryBefore, error) {
-	row, err := t.queries.HistoryBefore(ctx, dbsqlc.HistoryBeforeParams{
-		VehicleID: t.vehicleID, ObservedAt: reading.ObservedAt, OdometerKm: reading.Kilometres,
-	})
-	if translated := translate("read history", err); errors.Is(translated, ErrNotFound) {
-		return HistoryBefore{}, nil
-	} else if translated != nil {
-		return HistoryBefore{}, translated
-	}
-	return HistoryBefore{
-		LastObservedAt: row.LastObservedAt.UTC(), LastKm: row.LastKm, HighestKm: row.HighestKm,
-	}, nil
-}
-
-// EntriesWithin gives the entered readings from the given moment up to just before the reading.
-func (t *VehicleTransaction) EntriesWithin(ctx context.Context, since time.Time, reading Reading) ([]Reading, error) {
-	rows, err := t.queries.EntriesWithin(ctx, dbsqlc.EntriesWithinParams{
-		VehicleID: t.vehicleID, Since: since, ObservedAt: reading.ObservedAt, OdometerKm: reading.Kilometres,
-	})
-	if err != nil {
-		return nil, translate("read recent entries", err)
-	}
-	entries := make([]Reading, len(rows))
-	for i, row := range rows {
-		entries[i] = Reading{ObservedAt: row.ObservedAt.UTC(), Kilometres: row.OdometerKm}
-	}
-	return entries, nil
+	}, around, nil
 }
 
 // After gives up to limit readings that follow the given one, in the order of observation.
@@ -153,7 +125,8 @@ func (t *VehicleTransaction) SetVerdict(ctx context.Context, readingID int64, ve
 	return translate("set verdict", t.queries.SetVerdict(ctx, params))
 }
 
-// Enter writes the meter entry of a reading, or brings back its superseded one, and gives its id.
+// Enter gives a reading the verdict "entered" and writes its meter entry, or brings
+// back its superseded one, and gives the entry's id.
 func (t *VehicleTransaction) Enter(ctx context.Context, reading Reading, notes string) (int64, error) {
 	id, err := t.queries.EnterReading(ctx, dbsqlc.EnterReadingParams{
 		VehicleID: t.vehicleID, OdometerKm: reading.Kilometres, EntryDate: reading.ObservedAt,
@@ -175,31 +148,8 @@ func (t *VehicleTransaction) Redecide(ctx context.Context, closing Closing) erro
 	}))
 }
 
-// AddSignals stores the signals of one event.
-func (t *VehicleTransaction) AddSignals(ctx context.Context, smartcarVehicleID, eventID string, signals []SignalRecord) error {
-	if len(signals) == 0 {
-		return nil
-	}
-	params := dbsqlc.InsertSignalsParams{SmartcarVehicleID: smartcarVehicleID, EventID: eventID}
-	for _, signal := range signals {
-		params.DataTypes = append(params.DataTypes, storableText(signal.Code))
-		params.DataValues = append(params.DataValues, storableText(string(signal.Value)))
-		params.Units = append(params.Units, storableText(signal.Unit))
-		params.ObservedAts = append(params.ObservedAts, signal.ObservedAt)
-		params.ObservedAtSources = append(params.ObservedAtSources, signal.ObservedAtSource)
-		params.FailureTypes = append(params.FailureTypes, storableText(signal.FailureType))
-		params.FailureCodes = append(params.FailureCodes, storableText(signal.FailureCode))
-	}
-	return translate("store signals", t.queries.InsertSignals(ctx, params))
-}
-
-// storableText drops what PostgreSQL's text cannot hold, so that one odd name does
-// not cost the event its other signals.
-func storableText(text string) string {
-	return strings.ReplaceAll(strings.ToValidUTF8(text, "\uFFFD"), "\x00", "")
-}
-
-// Close closes the event within the transaction.
-func (t *VehicleTransaction) Close(ctx context.Context, closing Closing) error {
+// Close closes the event within the transaction; false means that it was processed
+// already, and is left as it is.
+func (t *VehicleTransaction) Close(ctx context.Context, closing Closing) (closed bool, err error) {
 	return closeEvent(ctx, t.queries, closing)
 }

@@ -11,14 +11,20 @@ import (
 // may pass, hands it over to an ordinary activity that waits the trouble out. The
 // error that comes back is therefore always one that trying again cannot cure.
 func execute[Input, Output any](ctx workflow.Context, activity string, input Input) (Output, error) {
-	var output Output
-	local := workflow.WithLocalActivityOptions(ctx, fastPath())
-	err := workflow.ExecuteLocalActivity(local, activity, input).Get(local, &output)
+	output, err := attempt[Input, Output](ctx, activity, input)
 	if err == nil || isFinal(err) {
 		return output, err
 	}
 	durable := workflow.WithActivityOptions(ctx, untilDone())
 	err = workflow.ExecuteActivity(durable, activity, input).Get(durable, &output)
+	return output, err
+}
+
+// attempt runs an activity on the fast path only. Its error may pass; what to do then is the caller's to say.
+func attempt[Input, Output any](ctx workflow.Context, activity string, input Input) (Output, error) {
+	var output Output
+	local := workflow.WithLocalActivityOptions(ctx, fastPath())
+	err := workflow.ExecuteLocalActivity(local, activity, input).Get(local, &output)
 	return output, err
 }
 

@@ -44,10 +44,13 @@ func (p *processEvent) setup(input contract.ProcessEventInput) {
 }
 
 func (p *processEvent) run(ctx workflow.Context) (contract.ProcessEventResult, error) {
-	if err := p.load(ctx); err != nil {
+	written, err := p.begin(ctx)
+	switch {
+	case err != nil:
 		return p.fail(ctx, err)
-	}
-	if p.event.Recorded != nil {
+	case written != nil:
+		return finished(*written)
+	case p.event.Recorded != nil:
 		return *p.event.Recorded, nil
 	}
 	switch p.event.Kind {
@@ -59,6 +62,21 @@ func (p *processEvent) run(ctx workflow.Context) (contract.ProcessEventResult, e
 		return p.finish(ctx, contract.OutcomeUnknownEventType)
 	default:
 		return p.finish(ctx, contract.OutcomeUnknownEventType)
+	}
+}
+
+// begin tries to do everything at once, and otherwise at least loads the event.
+func (p *processEvent) begin(ctx workflow.Context) (*contract.WriteMeterEntryResult, error) {
+	result, err := attempt[contract.ProcessAtOnceInput, contract.ProcessAtOnceResult](
+		ctx, contract.ProcessAtOnceActivity, contract.ProcessAtOnceInput{EventID: p.input.EventID})
+	switch {
+	case err == nil:
+		p.event = result.Loaded
+		return result.Written, nil
+	case isFinal(err):
+		return nil, err
+	default:
+		return nil, p.load(ctx)
 	}
 }
 
@@ -121,19 +139,19 @@ func (p *processEvent) writeState(ctx workflow.Context) (contract.ProcessEventRe
 	if err != nil {
 		return p.fail(ctx, err)
 	}
+	return finished(written)
+}
+
+// finished ends the workflow as the ledger row has been closed, in the transaction that kept the reading.
+func finished(written contract.WriteMeterEntryResult) (contract.ProcessEventResult, error) {
 	if written.FailureClass != "" {
-		// The ledger row is closed already, in the transaction that kept the reading.
 		return contract.ProcessEventResult{}, failure(written.FailureClass, "retry with the reading confirmed if it is right")
 	}
 	return contract.ProcessEventResult{Outcome: written.Outcome, MeterEntryID: written.MeterEntryID}, nil
 }
 
-// convert brings a reading into kilometres. Smartcar's webhooks say "km" nearly
-// always; those skip the step, which saves the usual event a history event.
+// convert brings a reading into kilometres.
 func (p *processEvent) convert(ctx workflow.Context, reported contract.ReportedOdometer) (contract.OdometerReading, error) {
-	if reported.Unit == contract.UnitKilometre {
-		return contract.OdometerReading{Reported: reported, Kilometres: reported.Value}, nil
-	}
 	converted, err := execute[contract.ConvertUnitsInput, contract.ConvertUnitsResult](
 		ctx, contract.ConvertUnitsActivity, contract.ConvertUnitsInput{Value: reported.Value, Unit: reported.Unit})
 	return contract.OdometerReading{

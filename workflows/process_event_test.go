@@ -32,6 +32,7 @@ func setup(t *testing.T) *bundle {
 	suite.SetLogger(temporallog.NewStructuredLogger(slog.New(slog.DiscardHandler)))
 	environment := suite.NewTestWorkflowEnvironment()
 	workflows.Register(environment)
+	register(environment, contract.ProcessAtOnceActivity, processAtOnce)
 	register(environment, contract.LoadEventActivity, loadEvent)
 	register(environment, contract.ConvertUnitsActivity, convertUnits)
 	register(environment, contract.WriteMeterEntryActivity, writeMeterEntry)
@@ -47,6 +48,11 @@ func register(environment *testsuite.TestWorkflowEnvironment, name string, funct
 
 // These stand in for activities that a test says nothing of. They are functions of
 // their own, since the environment tells local activities apart by function name.
+
+// processAtOnce fails as it does without a database, so that the steps are taken one by one.
+func processAtOnce(context.Context, contract.ProcessAtOnceInput) (contract.ProcessAtOnceResult, error) {
+	return contract.ProcessAtOnceResult{}, temporarily()
+}
 
 func loadEvent(context.Context, contract.LoadEventInput) (contract.LoadEventResult, error) {
 	return contract.LoadEventResult{}, unexpected()
@@ -74,6 +80,11 @@ func unexpected() error {
 
 func (b *bundle) loads(result contract.LoadEventResult) *testsuite.MockCallWrapper {
 	return b.OnActivity(contract.LoadEventActivity, mock.Anything, contract.LoadEventInput{EventID: eventID}).Return(result, nil)
+}
+
+func (b *bundle) converts() {
+	b.OnActivity(contract.ConvertUnitsActivity, mock.Anything, mock.Anything).
+		Return(contract.ConvertUnitsResult{Kilometres: "42506.3"}, nil).Once()
 }
 
 func (b *bundle) run() (contract.ProcessEventResult, error) {
@@ -127,11 +138,63 @@ func finally(class contract.FailureClass) error {
 	return temporal.NewNonRetryableApplicationError("this will not do", string(class), nil)
 }
 
+// atOnce lets the happy path go as far as the result says.
+func (b *bundle) atOnce(result contract.ProcessAtOnceResult, err error) {
+	b.OnActivity(contract.ProcessAtOnceActivity, mock.Anything, contract.ProcessAtOnceInput{EventID: eventID}).
+		Return(result, err).Once()
+}
+
+func TestTheHappyPathIsOneStep(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.atOnce(contract.ProcessAtOnceResult{
+		Loaded:  vehicleState("km"),
+		Written: &contract.WriteMeterEntryResult{Outcome: contract.OutcomeMeterEntry, MeterEntryID: 11},
+	}, nil)
+
+	result, err := b.run()
+	require.NoError(t, err)
+	require.Equal(t, contract.ProcessEventResult{Outcome: contract.OutcomeMeterEntry, MeterEntryID: 11}, result)
+}
+
+func TestWhatTheHappyPathLeftIsDoneStepByStep(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.atOnce(contract.ProcessAtOnceResult{Loaded: vehicleState("mi")}, nil)
+	b.OnActivity(contract.ConvertUnitsActivity, mock.Anything, mock.Anything).
+		Return(contract.ConvertUnitsResult{Kilometres: "68407.259"}, nil).Once()
+	b.OnActivity(contract.WriteMeterEntryActivity, mock.Anything, mock.Anything).
+		Return(contract.WriteMeterEntryResult{Outcome: contract.OutcomeMeterEntry}, nil).Once()
+
+	_, err := b.run()
+	require.NoError(t, err)
+}
+
+func TestAFinalErrorOfTheHappyPathFailsTheEvent(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.atOnce(contract.ProcessAtOnceResult{}, finally(contract.FailureMalformedPayload))
+	b.expectsFailureRecord(contract.FailureMalformedPayload)
+
+	b.requireFailure(contract.FailureMalformedPayload)
+}
+
+func TestAnImplausibleReadingOnTheHappyPathFailsTheEvent(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.atOnce(contract.ProcessAtOnceResult{
+		Loaded: vehicleState("km"), Written: &contract.WriteMeterEntryResult{FailureClass: contract.FailureImplausibleReading},
+	}, nil)
+
+	b.requireFailure(contract.FailureImplausibleReading)
+}
+
 func TestAVehicleStateBecomesAMeterEntry(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	loaded := vehicleState("km")
 	b.loads(loaded).Once()
+	b.converts()
 	b.OnActivity(contract.WriteMeterEntryActivity, mock.Anything, writeInput(*loaded.Odometer, "42506.3", false)).
 		Return(contract.WriteMeterEntryResult{Outcome: contract.OutcomeMeterEntry, MeterEntryID: 11}, nil).Once()
 
@@ -213,6 +276,7 @@ func TestAnEventThatHadItsEffectHasNoOther(t *testing.T) {
 func TestAVehicleConnectedWithinTheGracePeriodIsWaitedFor(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
+	b.converts()
 	unknown := vehicleState("km")
 	unknown.VehicleStatus, unknown.VehicleID = contract.VehicleUnknown, 0
 	b.loads(unknown).Times(4)
@@ -253,6 +317,7 @@ func TestAnInactiveVehicleFailsTheEvent(t *testing.T) {
 func TestAnImplausibleReadingFailsWithoutRecordingTwice(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
+	b.converts()
 	b.loads(vehicleState("km")).Once()
 	// The transaction that keeps the reading has closed the ledger row: RecordFailure is not called.
 	b.OnActivity(contract.WriteMeterEntryActivity, mock.Anything, mock.Anything).

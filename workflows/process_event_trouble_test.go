@@ -28,6 +28,7 @@ func TestAFinalErrorOfEachStepFailsTheEventWithItsClass(t *testing.T) {
 		}},
 		contract.WriteMeterEntryActivity: {contract.FailureDataRejected, func(b *bundle, err error) {
 			b.loads(vehicleState("km")).Once()
+			b.converts()
 			b.OnActivity(contract.WriteMeterEntryActivity, mock.Anything, mock.Anything).
 				Return(contract.WriteMeterEntryResult{}, err).Once()
 		}},
@@ -85,6 +86,7 @@ func TestATransientErrorOfEachStepIsHandedOverAndWaitedOut(t *testing.T) {
 func TestAnOutageFailsNothing(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
+	b.converts()
 	// The environment gives up on an activity after some minutes; Temporal never does.
 	restored := b.Now().Add(3 * time.Minute)
 	b.OnActivity(contract.LoadEventActivity, mock.Anything, mock.Anything).Return(

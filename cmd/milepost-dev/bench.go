@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/urfave/cli/v3"
+	"go.temporal.io/sdk/client"
 
 	"github.com/milepost/milepost/cmd/internal/load"
 	"github.com/milepost/milepost/cmd/internal/stack"
@@ -18,7 +19,7 @@ import (
 // How much a benchmark does unless it is told otherwise.
 const (
 	benchDeliveries  = 10_000
-	benchEvents      = 2_000
+	benchEvents      = 5_000
 	benchNaiveEvents = 300
 	benchConcurrency = 64
 )
@@ -75,6 +76,8 @@ type bench struct {
 	settings benchSettings
 	progress *lines
 	load     *load.Load
+	temporal client.Client
+	posted   int // events so far
 }
 
 func runBench(ctx context.Context, settings benchSettings, output io.Writer, progress *lines) (err error) {
@@ -103,6 +106,10 @@ func runBench(ctx context.Context, settings benchSettings, output io.Writer, pro
 		return err
 	}
 	b := &bench{Stack: running, settings: settings, progress: progress, load: fleet}
+	if b.temporal, err = b.dial(); err != nil {
+		return err
+	}
+	defer b.temporal.Close()
 	if settings.soak > 0 {
 		measured, err := b.soak(ctx)
 		if err != nil {
@@ -117,27 +124,68 @@ func runBench(ctx context.Context, settings benchSettings, output io.Writer, pro
 	return writeFigures(output, settings.json, measured)
 }
 
+// rounds is how often the phases that are compared take turns: a machine that is
+// slower for a while is then slower for all of them.
+const rounds = 5
+
 func (b *bench) measure(ctx context.Context) (figures, error) {
 	var measured figures
-	for _, phase := range []struct {
-		name string
-		run  func(context.Context, *figures) error
-	}{
-		{"single-row inserts", b.insertFloor},
-		{"posts and acknowledgements", b.acknowledge},
-		{"events until their workflows are closed", b.process},
-		{"empty workflows, started eagerly", b.workflowFloor},
-		{"workflows with three ordinary activities", b.naive},
-	} {
-		b.progress.print("measuring " + phase.name)
-		started := time.Now()
-		if err := phase.run(ctx, &measured); err != nil {
-			return measured, fmt.Errorf("%s: %w", phase.name, err)
-		}
-		b.progress.print(fmt.Sprintf("  took %s", time.Since(started).Round(time.Millisecond)))
+	floor, err := b.openInsertFloor(ctx)
+	if err != nil {
+		return measured, err
 	}
-	return measured, nil
+	defer floor.Close()
+	var inserts, acks, events, empty, naive pace
+	before, err := b.Store.DatabaseBytes(ctx)
+	if err != nil {
+		return measured, err
+	}
+	for round := range rounds {
+		b.progress.print(fmt.Sprintf("round %d of %d", round+1, rounds))
+		for _, phase := range []struct {
+			name string
+			pace *pace
+			run  func(ctx context.Context, pace *pace) error
+		}{
+			{"single-row inserts", &inserts, func(ctx context.Context, pace *pace) error { return b.insert(ctx, pace, floor) }},
+			{"posts", &acks, b.acknowledge},
+			{"events until processed", &events, b.process},
+			{"empty eager workflows", &empty, b.emptyWorkflows},
+			{"workflows with three ordinary activities", &naive, b.naiveWorkflows},
+		} {
+			if err := phase.run(ctx, phase.pace); err != nil {
+				return measured, fmt.Errorf("%s: %w", phase.name, err)
+			}
+			b.progress.print(fmt.Sprintf("  %-42s %8.1f/s so far", phase.name, phase.pace.perSecond()))
+		}
+	}
+	after, err := b.Store.DatabaseBytes(ctx)
+	if err != nil {
+		return measured, err
+	}
+	measured = figures{
+		AckPerSecond: acks.perSecond(), AckMedian: percentile(acks.each, median), AckSlow: percentile(acks.each, slow),
+		InsertFloorPerSecond: inserts.perSecond(), EventsPerSecond: events.perSecond(),
+		WorkflowFloorPerSecond: empty.perSecond(), NaiveEventsPerSecond: naive.perSecond(),
+		DatabaseBytesPerEvent: float64(after-before) / float64(b.posted),
+	}
+	measured.HistoryEventsPerEvent, err = b.historyLength(ctx, b.posted)
+	return measured, err
 }
+
+// pace is how much was done in which time.
+type pace struct {
+	count int
+	took  time.Duration
+	each  []time.Duration // of posts: the time to each acknowledgement
+}
+
+func (p *pace) add(count int, started time.Time) {
+	p.count += count
+	p.took += time.Since(started)
+}
+
+func (p *pace) perSecond() float64 { return float64(p.count) / p.took.Seconds() }
 
 func writeFigures[T any](output io.Writer, asJSON bool, measured T) error {
 	encoded, err := json.MarshalIndent(measured, "", "  ")

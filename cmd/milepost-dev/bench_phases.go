@@ -20,32 +20,32 @@ import (
 const (
 	floorDatabase = "insert_floor"
 	// closeLimit bounds the wait for events to be closed.
-	closeLimit   = 20 * time.Minute
-	pollInterval = 20 * time.Millisecond
+	closeLimit = 20 * time.Minute
+	// pollInterval is long enough that asking does not slow down what is measured.
+	pollInterval = 50 * time.Millisecond
 
 	median, slow = 0.50, 0.99
 )
 
-// insertFloor inserts the rows that deliveries become, one a statement, through a
-// pool like the receiver's, into a database that nobody else works in.
-func (b *bench) insertFloor(ctx context.Context, measured *figures) error {
+// openInsertFloor opens a database that nobody else works in, through a pool like the receiver's.
+func (b *bench) openInsertFloor(ctx context.Context) (*db.Store, error) {
 	if err := b.Postgres.CreateDatabase(ctx, floorDatabase); err != nil {
-		return err
+		return nil, err
 	}
 	url := b.Postgres.URL(floorDatabase)
 	if err := db.Migrate(ctx, url); err != nil {
-		return err
+		return nil, err
 	}
 	settings, err := config.LoadDatabase(map[string]string{"DATABASE_URL": url})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	store, err := db.Open(ctx, db.Config{URL: url, MaxConnections: settings.LedgerConnections})
-	if err != nil {
-		return err
-	}
-	defer store.Close()
-	rows := make([]db.Delivery, b.settings.deliveries)
+	return db.Open(ctx, db.Config{URL: url, MaxConnections: settings.LedgerConnections})
+}
+
+// insert inserts the rows that deliveries become, one a statement.
+func (b *bench) insert(ctx context.Context, pace *pace, store *db.Store) error {
+	rows := make([]db.Delivery, b.settings.deliveries/rounds)
 	for i := range rows {
 		rows[i] = db.Delivery{
 			EventID: uuid.NewString(), EventType: "VEHICLE_STATE", SmartcarVehicleID: b.load.Vehicle(i),
@@ -54,43 +54,57 @@ func (b *bench) insertFloor(ctx context.Context, measured *figures) error {
 		}
 	}
 	started := time.Now()
-	err = b.load.Each(ctx, len(rows), func(ctx context.Context, i int) error {
+	err := b.load.Each(ctx, len(rows), func(ctx context.Context, i int) error {
 		_, err := store.AppendAlone(ctx, rows[i])
 		return err
 	})
-	measured.InsertFloorPerSecond = perSecond(len(rows), time.Since(started))
+	pace.add(len(rows), started)
 	return err
 }
 
 // acknowledge posts deliveries as fast as they are acknowledged, and then waits
 // until they are processed, so that the next phase starts from rest.
-func (b *bench) acknowledge(ctx context.Context, measured *figures) error {
-	started := time.Now()
-	took, err := b.post(ctx, 0, b.settings.deliveries)
-	if err != nil {
-		return err
-	}
-	measured.AckPerSecond = perSecond(len(took), time.Since(started))
-	measured.AckMedian, measured.AckSlow = percentile(took, median), percentile(took, slow)
-	return b.awaitProcessed(ctx, int64(b.settings.deliveries))
+func (b *bench) acknowledge(ctx context.Context, pace *pace) error {
+	return b.postAll(ctx, b.settings.deliveries/rounds, func(started time.Time, took []time.Duration) {
+		pace.add(len(took), started)
+		pace.each = append(pace.each, took...)
+	})
 }
 
-// post posts the events first to first+count-1 and gives the time each took to be acknowledged.
-func (b *bench) post(ctx context.Context, first, count int) ([]time.Duration, error) {
+// process posts events and takes the time until the last of them is closed.
+func (b *bench) process(ctx context.Context, pace *pace) error {
+	count := b.settings.events / rounds
+	started := time.Now()
+	err := b.postAll(ctx, count, func(time.Time, []time.Duration) {})
+	pace.add(count, started)
+	return err
+}
+
+// postAll posts so many events, tells of their acknowledgements, and waits until all are processed.
+func (b *bench) postAll(ctx context.Context, count int, acknowledged func(started time.Time, took []time.Duration)) error {
 	bodies := make([][]byte, count)
+	var eventID string
 	for i := range bodies {
-		bodies[i] = b.load.Body(first+i, uuid.NewString())
+		eventID = uuid.NewString()
+		bodies[i] = b.load.Body(b.posted+i, eventID)
 	}
 	took := make([]time.Duration, count)
-	return took, b.load.Each(ctx, count, func(ctx context.Context, i int) error {
-		started := time.Now()
+	started := time.Now()
+	err := b.load.Each(ctx, count, func(ctx context.Context, i int) error {
+		began := time.Now()
 		status, err := b.load.Post(ctx, bodies[i])
-		took[i] = time.Since(started)
+		took[i] = time.Since(began)
 		if err == nil && status != http.StatusOK {
 			err = fmt.Errorf("a delivery was answered %d", status)
 		}
 		return err
 	})
+	if err != nil {
+		return err
+	}
+	acknowledged(started, took)
+	b.posted += count
+	return b.awaitProcessed(ctx, eventID)
 }
 
 // percentile gives the value below which the given part of the durations lies, in milliseconds.
@@ -103,60 +117,47 @@ func inMilliseconds(duration time.Duration) float64 {
 	return float64(duration) / float64(time.Millisecond)
 }
 
-func perSecond(count int, took time.Duration) float64 { return float64(count) / took.Seconds() }
-
-func (b *bench) process(ctx context.Context, measured *figures) error {
-	before, err := b.Store.DatabaseBytes(ctx)
+// awaitProcessed waits until everything posted is closed, the last event's workflow
+// included, and fails if an event failed.
+func (b *bench) awaitProcessed(ctx context.Context, lastEventID string) error {
+	var open int64
+	err := until(ctx, func() (_ bool, err error) {
+		open, err = b.Store.CountOpenEvents(ctx)
+		return open == 0, err
+	})
 	if err != nil {
-		return err
+		return fmt.Errorf("%d events are not closed: %w", open, err)
 	}
-	started := time.Now()
-	if _, err := b.post(ctx, b.settings.deliveries, b.settings.events); err != nil {
-		return err
+	if err := b.temporal.GetWorkflow(ctx, lastEventID, "").Get(ctx, nil); err != nil {
+		return fmt.Errorf("the last event's workflow: %w", err)
 	}
-	total := b.settings.deliveries + b.settings.events
-	if err := b.awaitProcessed(ctx, int64(total)); err != nil {
-		return err
-	}
-	measured.EventsPerSecond = perSecond(b.settings.events, time.Since(started))
-	after, err := b.Store.DatabaseBytes(ctx)
-	if err != nil {
-		return err
-	}
-	measured.DatabaseBytesPerEvent = float64(after-before) / float64(b.settings.events)
-	measured.HistoryEventsPerEvent, err = b.historyLength(ctx, total)
-	return err
+	return b.requireNoneFailed(ctx)
 }
 
-// awaitProcessed waits until so many events are processed, and fails if one failed.
-func (b *bench) awaitProcessed(ctx context.Context, events int64) error {
+// until asks again and again, and gives up after a long time.
+func until(ctx context.Context, done func() (bool, error)) error {
 	ctx, cancel := context.WithTimeout(ctx, closeLimit)
 	defer cancel()
 	ticker := time.NewTicker(pollInterval)
 	defer ticker.Stop()
 	for {
-		counts, err := b.Store.CountEvents(ctx)
-		if err != nil {
+		if reached, err := done(); reached || err != nil {
 			return err
-		}
-		var processed int64
-		for _, count := range counts {
-			switch count.Status {
-			case db.StatusFailed:
-				return fmt.Errorf("%d events failed", count.Events)
-			case db.StatusProcessed:
-				processed = count.Events
-			}
-		}
-		if processed >= events {
-			return nil
 		}
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
-			return fmt.Errorf("%d of %d events are processed: %w", processed, events, ctx.Err())
+			return ctx.Err()
 		}
 	}
+}
+
+func (b *bench) requireNoneFailed(ctx context.Context) error {
+	failed, err := b.Store.FailedEventIDs(ctx, db.EventFilter{Limit: 1})
+	if err == nil && len(failed) > 0 {
+		return fmt.Errorf("event %s failed", failed[0])
+	}
+	return err
 }
 
 func writeTable(output io.Writer, named map[string]any) error {

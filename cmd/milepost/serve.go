@@ -3,12 +3,17 @@ package main
 import (
 	"context"
 	"io"
+	"runtime/debug"
 
 	"github.com/urfave/cli/v3"
 
 	"github.com/milepost/milepost/cmd/internal/config"
 	"github.com/milepost/milepost/cmd/internal/wiring"
 )
+
+// garbageCollectionPercent trades some 50 MiB for a twentieth of the processor: the
+// live heap is small, and at Go's default it is collected many times a second. GOGC wins over it.
+const garbageCollectionPercent = 400
 
 func serveCommand(environment map[string]string, logs io.Writer) *cli.Command {
 	return &cli.Command{
@@ -27,6 +32,9 @@ func serveCommand(environment map[string]string, logs io.Writer) *cli.Command {
 			settings, err := config.LoadServe(environment)
 			if err != nil {
 				return err
+			}
+			if environment["GOGC"] == "" {
+				debug.SetGCPercent(garbageCollectionPercent)
 			}
 			return wiring.Serve(ctx, wiring.Options{Config: settings, Roles: roles, Logs: logs})
 		},

@@ -1,5 +1,10 @@
 -- name: EnterReading :one
--- An entry that was superseded and is right again comes back as it was.
+-- Gives a reading the verdict "entered" and its entry. An entry that was superseded and is
+-- right again comes back as it was.
+WITH decided AS (
+    UPDATE odometer_readings SET verdict = 'entered'
+    WHERE odometer_readings.id = @reading_id AND verdict <> 'entered'
+)
 INSERT INTO meter_entries AS entry (vehicle_id, odometer_km, entry_date, source_type, notes, event_id, reading_id)
 VALUES (@vehicle_id, @odometer_km, @entry_date, @source_type, @notes, @event_id, @reading_id)
 ON CONFLICT ON CONSTRAINT meter_entries_reading_unique DO UPDATE SET superseded_at = NULL
@@ -7,12 +12,3 @@ RETURNING id;
 
 -- name: SupersedeEntry :exec
 UPDATE meter_entries SET superseded_at = now() WHERE reading_id = @reading_id AND superseded_at IS NULL;
-
--- name: EntryOfReading :one
-SELECT id FROM meter_entries WHERE reading_id = @reading_id;
-
--- name: VehicleEntries :many
-SELECT id, odometer_km, entry_date, source_type, notes, event_id, superseded_at
-FROM meter_entries
-WHERE vehicle_id = @vehicle_id
-ORDER BY entry_date, odometer_km;

@@ -1,44 +1,58 @@
--- name: InsertReading :one
--- The same observation inserted again gives the row that is there; confirming sticks.
-INSERT INTO odometer_readings AS reading (
-    vehicle_id, observed_at, odometer_km, observed_at_source, reported_value, reported_unit,
-    unit_assumed, source_type, event_id, confirmed
+-- name: AddReading :one
+-- Adds an observation, or gives the one that is there; confirming sticks. With it comes what was
+-- decided of everything observed before it, and whether anything was observed after it. The
+-- recent entries are those observed from since on.
+WITH added AS (
+    INSERT INTO odometer_readings AS reading (
+        vehicle_id, observed_at, odometer_km, observed_at_source, reported_value, reported_unit,
+        unit_assumed, source_type, event_id, confirmed
+    )
+    VALUES (
+        @vehicle_id, @observed_at, @odometer_km, @observed_at_source, @reported_value, @reported_unit,
+        @unit_assumed, @source_type, @event_id, @confirmed
+    )
+    ON CONFLICT ON CONSTRAINT odometer_readings_observation_unique
+    DO UPDATE SET confirmed = reading.confirmed OR EXCLUDED.confirmed
+    RETURNING id, event_id, verdict, confirmed
 )
-VALUES (
-    @vehicle_id, @observed_at, @odometer_km, @observed_at_source, @reported_value, @reported_unit,
-    @unit_assumed, @source_type, @event_id, @confirmed
-)
-ON CONFLICT ON CONSTRAINT odometer_readings_observation_unique
-DO UPDATE SET confirmed = reading.confirmed OR EXCLUDED.confirmed
-RETURNING id, event_id, verdict, confirmed;
-
--- name: HistoryBefore :one
--- What was decided of everything observed before a reading: the last entry and the highest one.
-SELECT last_entry.observed_at AS last_observed_at, last_entry.odometer_km AS last_km, highest.odometer_km AS highest_km
-FROM (
+SELECT added.id, added.event_id, added.verdict, added.confirmed,
+       (last_entry.observed_at IS NOT NULL)::boolean AS entered,
+       COALESCE(last_entry.observed_at, 'epoch')::timestamptz AS last_observed_at,
+       COALESCE(last_entry.odometer_km, 0)::numeric AS last_km,
+       COALESCE(highest.odometer_km, 0)::numeric AS highest_km,
+       ARRAY(SELECT reading.observed_at
+             FROM odometer_readings AS reading
+             WHERE reading.vehicle_id = @vehicle_id AND reading.verdict = 'entered'
+               AND reading.observed_at >= @since
+               AND (reading.observed_at, reading.odometer_km) < (@observed_at::timestamptz, @odometer_km::numeric)
+             ORDER BY reading.observed_at, reading.odometer_km)::timestamptz[] AS recent_observed_at,
+       ARRAY(SELECT reading.odometer_km::text
+             FROM odometer_readings AS reading
+             WHERE reading.vehicle_id = @vehicle_id AND reading.verdict = 'entered'
+               AND reading.observed_at >= @since
+               AND (reading.observed_at, reading.odometer_km) < (@observed_at::timestamptz, @odometer_km::numeric)
+             ORDER BY reading.observed_at, reading.odometer_km)::text[] AS recent_km,
+       EXISTS(SELECT FROM odometer_readings AS reading
+              WHERE reading.vehicle_id = @vehicle_id
+                AND (reading.observed_at, reading.odometer_km) > (@observed_at::timestamptz, @odometer_km::numeric)
+       )::boolean AS followed
+FROM added
+LEFT JOIN LATERAL (
     SELECT reading.observed_at, reading.odometer_km
     FROM odometer_readings AS reading
     WHERE reading.vehicle_id = @vehicle_id AND reading.verdict = 'entered'
       AND (reading.observed_at, reading.odometer_km) < (@observed_at::timestamptz, @odometer_km::numeric)
     ORDER BY reading.observed_at DESC, reading.odometer_km DESC
     LIMIT 1
-) AS last_entry
-CROSS JOIN LATERAL (
+) AS last_entry ON true
+LEFT JOIN LATERAL (
     SELECT reading.odometer_km
     FROM odometer_readings AS reading
     WHERE reading.vehicle_id = @vehicle_id AND reading.verdict = 'entered'
       AND (reading.observed_at, reading.odometer_km) < (@observed_at::timestamptz, @odometer_km::numeric)
     ORDER BY reading.odometer_km DESC
     LIMIT 1
-) AS highest;
-
--- name: EntriesWithin :many
--- Entered readings observed from since (inclusive) up to just before a reading.
-SELECT observed_at, odometer_km
-FROM odometer_readings
-WHERE vehicle_id = @vehicle_id AND verdict = 'entered' AND observed_at >= @since
-  AND (observed_at, odometer_km) < (@observed_at::timestamptz, @odometer_km::numeric)
-ORDER BY observed_at, odometer_km;
+) AS highest ON true;
 
 -- name: ReadingsAfter :many
 SELECT id, observed_at, odometer_km, source_type, unit_assumed, event_id, verdict, confirmed

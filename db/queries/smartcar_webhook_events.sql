@@ -86,20 +86,46 @@ LEFT JOIN smartcar_vehicles AS connection ON connection.smartcar_vehicle_id = le
 LEFT JOIN meter_entries AS entry ON entry.event_id = ledger.event_id
 WHERE ledger.event_id = @event_id;
 
--- name: CloseEventProcessed :execrows
-UPDATE smartcar_webhook_events
-SET status = 'processed', outcome = @outcome::text, failure_class = NULL, failure_detail = NULL,
-    closed_at = now(), claimed_until = NULL,
-    signals_recorded = signals_recorded OR @signals_recorded::boolean
-WHERE event_id = @event_id AND status <> 'processed';
-
--- name: CloseEventFailed :execrows
--- An event that has had its effect stays processed.
-UPDATE smartcar_webhook_events
-SET status = 'failed', outcome = NULL, failure_class = @failure_class::text, failure_detail = @failure_detail::text,
-    closed_at = now(), claimed_until = NULL,
-    signals_recorded = signals_recorded OR @signals_recorded::boolean
-WHERE event_id = @event_id AND status <> 'processed';
+-- name: CloseEvent :one
+-- Closes an event with an outcome or a failure class, its sync log row (if there is to be one)
+-- and its signals (if they are not stored yet), all or nothing. An event that has had its effect
+-- stays as it is; then the answer is 0 rows closed.
+WITH closed AS (
+    UPDATE smartcar_webhook_events AS ledger
+    SET status = CASE WHEN @failure_class::text = '' THEN 'processed' ELSE 'failed' END,
+        outcome = NULLIF(@outcome::text, ''),
+        failure_class = NULLIF(@failure_class::text, ''),
+        failure_detail = NULLIF(@failure_detail::text, ''),
+        closed_at = now(), claimed_until = NULL,
+        signals_recorded = ledger.signals_recorded OR COALESCE(cardinality(@data_types::text[]), 0) > 0
+    FROM smartcar_webhook_events AS before
+    WHERE ledger.event_id = @event_id AND ledger.status <> 'processed' AND before.event_id = ledger.event_id
+    RETURNING ledger.event_id, ledger.smartcar_vehicle_id, before.signals_recorded
+), logged AS (
+    INSERT INTO smartcar_sync_logs (sync_type, smartcar_vehicle_id, event_id, data)
+    SELECT @sync_type::text, closed.smartcar_vehicle_id, closed.event_id, @sync_data::jsonb
+    FROM closed
+    WHERE @sync_type::text <> ''
+), stored AS (
+    INSERT INTO vehicle_data (
+        smartcar_vehicle_id, data_type, data_value, unit, observed_at, observed_at_source,
+        failure_type, failure_code, event_id
+    )
+    SELECT closed.smartcar_vehicle_id, signal.data_type, NULLIF(signal.data_value, '')::json, signal.unit, signal.observed_at,
+           signal.observed_at_source, NULLIF(signal.failure_type, ''), NULLIF(signal.failure_code, ''), closed.event_id
+    FROM closed
+    CROSS JOIN (
+        SELECT unnest(@data_types::text[]) AS data_type,
+               unnest(@data_values::text[]) AS data_value,
+               unnest(@units::text[]) AS unit,
+               unnest(@observed_ats::timestamptz[]) AS observed_at,
+               unnest(@observed_at_sources::text[]) AS observed_at_source,
+               unnest(@failure_types::text[]) AS failure_type,
+               unnest(@failure_codes::text[]) AS failure_code
+    ) AS signal
+    WHERE NOT closed.signals_recorded
+)
+SELECT count(*) FROM closed;
 
 -- name: RedecideEvent :exec
 -- A late reading changed what became of this event's own reading.
@@ -152,6 +178,10 @@ SELECT count(*) AS depth,
        COALESCE(EXTRACT(EPOCH FROM now() - min(created_at)), 0)::double precision AS oldest_seconds
 FROM smartcar_webhook_events
 WHERE status = 'received';
+
+-- name: CountOpenEvents :one
+SELECT (SELECT count(*) FROM smartcar_webhook_events WHERE status = 'received')
+     + (SELECT count(*) FROM smartcar_webhook_events WHERE status = 'started');
 
 -- name: CountEventsByStatus :many
 SELECT status, count(*) AS events, sum(delivery_count)::bigint AS deliveries

@@ -20,6 +20,7 @@ const (
 
 // Activity types. Workflows call activities by these names.
 const (
+	ProcessAtOnceActivity   = "ProcessAtOnce"
 	LoadEventActivity       = "LoadEvent"
 	ConvertUnitsActivity    = "ConvertUnits"
 	WriteMeterEntryActivity = "WriteMeterEntry"

@@ -59,8 +59,18 @@ type LoadEventResult struct {
 	Recorded *ProcessEventResult `json:"recorded,omitempty"`
 }
 
-// UnitKilometre is how Smartcar's webhooks name kilometres.
-const UnitKilometre = "km"
+// ProcessAtOnceInput names a ledger row.
+type ProcessAtOnceInput struct {
+	EventID string `json:"eventId"`
+}
+
+// ProcessAtOnceResult is how far the happy path went.
+type ProcessAtOnceResult struct {
+	Loaded LoadEventResult `json:"loaded"`
+	// Written is nil when the event is not one for the happy path, or a step failed:
+	// the steps that are left are then taken one by one.
+	Written *WriteMeterEntryResult `json:"written,omitempty"`
+}
 
 // ReportedOdometer is an odometer value as Smartcar sent it.
 type ReportedOdometer struct {

@@ -111,9 +111,10 @@ func New(deps Deps) (*Starter, error) {
 		return nil, err
 	}
 	return &Starter{
-		deps:    deps,
-		wake:    make(chan struct{}, 1),
-		events:  make(chan db.ClaimedEvent),
+		deps: deps,
+		wake: make(chan struct{}, 1),
+		// As many wait as are under way, so that starting goes on while the next are claimed.
+		events:  make(chan db.ClaimedEvent, deps.Concurrency),
 		started: make(chan db.ClaimedEvent, deps.Concurrency),
 	}, nil
 }

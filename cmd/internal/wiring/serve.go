@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/pprof"
 	"time"
 
 	"go.temporal.io/sdk/client"
@@ -28,6 +29,8 @@ const (
 	backlogInterval = 5 * time.Second
 	readyTimeout    = 2 * time.Second
 	meterName       = "milepost"
+	// profileTimeout leaves room for a CPU profile, which takes 30 s unless it is told otherwise.
+	profileTimeout = 2 * time.Minute
 )
 
 // Options says what to serve.
@@ -121,15 +124,24 @@ func (p *process) run(ctx context.Context) error {
 	})
 	group.Go(func() error { return p.process(background) })
 	group.Go(func() error {
-		mux := http.NewServeMux()
-		mux.Handle("GET /metrics", p.metrics.Handler())
-		return serveUntil(background, api.NewServer(p.options.Config.AdminListen, mux))
+		return serveUntil(background, p.admin())
 	})
 	group.Go(func() error {
 		p.events.WatchBacklog(background, p.store, backlogInterval)
 		return nil
 	})
 	return group.Wait()
+}
+
+// admin serves what is for operators only: metrics and profiles.
+func (p *process) admin() *http.Server {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", p.metrics.Handler())
+	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+	server := api.NewServer(p.options.Config.AdminListen, mux)
+	server.WriteTimeout = profileTimeout
+	return server
 }
 
 // receiver is the public handler; without the role it answers health checks only.

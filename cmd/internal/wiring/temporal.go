@@ -43,6 +43,8 @@ func NewTemporalClient(logger *slog.Logger, meter metric.Meter) (client.Client, 
 	if meter != nil {
 		options.MetricsHandler = opentelemetry.NewMetricsHandler(opentelemetry.MetricsHandlerOptions{Meter: meter})
 	}
+	// Our messages are a few hundred bytes: gzip, the default, costs both ends more than it saves.
+	options.ConnectionOptions.GrpcCompression = &client.GrpcCompressionNone{}
 	if options.Namespace == "" {
 		options.Namespace = client.DefaultNamespace
 	}

@@ -13,6 +13,10 @@ import (
 )
 
 const enterReading = `-- name: EnterReading :one
+WITH decided AS (
+    UPDATE odometer_readings SET verdict = 'entered'
+    WHERE odometer_readings.id = $7 AND verdict <> 'entered'
+)
 INSERT INTO meter_entries AS entry (vehicle_id, odometer_km, entry_date, source_type, notes, event_id, reading_id)
 VALUES ($1, $2, $3, $4, $5, $6, $7)
 ON CONFLICT ON CONSTRAINT meter_entries_reading_unique DO UPDATE SET superseded_at = NULL
@@ -29,7 +33,8 @@ type EnterReadingParams struct {
 	ReadingID  int64
 }
 
-// An entry that was superseded and is right again comes back as it was.
+// Gives a reading the verdict "entered" and its entry. An entry that was superseded and is
+// right again comes back as it was.
 func (q *Queries) EnterReading(ctx context.Context, arg EnterReadingParams) (int64, error) {
 	row := q.db.QueryRow(ctx, enterReading,
 		arg.VehicleID,
@@ -45,17 +50,6 @@ func (q *Queries) EnterReading(ctx context.Context, arg EnterReadingParams) (int
 	return id, err
 }
 
-const entryOfReading = `-- name: EntryOfReading :one
-SELECT id FROM meter_entries WHERE reading_id = $1
-`
-
-func (q *Queries) EntryOfReading(ctx context.Context, readingID int64) (int64, error) {
-	row := q.db.QueryRow(ctx, entryOfReading, readingID)
-	var id int64
-	err := row.Scan(&id)
-	return id, err
-}
-
 const supersedeEntry = `-- name: SupersedeEntry :exec
 UPDATE meter_entries SET superseded_at = now() WHERE reading_id = $1 AND superseded_at IS NULL
 `
@@ -63,49 +57,4 @@ UPDATE meter_entries SET superseded_at = now() WHERE reading_id = $1 AND superse
 func (q *Queries) SupersedeEntry(ctx context.Context, readingID int64) error {
 	_, err := q.db.Exec(ctx, supersedeEntry, readingID)
 	return err
-}
-
-const vehicleEntries = `-- name: VehicleEntries :many
-SELECT id, odometer_km, entry_date, source_type, notes, event_id, superseded_at
-FROM meter_entries
-WHERE vehicle_id = $1
-ORDER BY entry_date, odometer_km
-`
-
-type VehicleEntriesRow struct {
-	ID           int64
-	OdometerKm   decimal.Decimal
-	EntryDate    time.Time
-	SourceType   string
-	Notes        string
-	EventID      string
-	SupersededAt *time.Time
-}
-
-func (q *Queries) VehicleEntries(ctx context.Context, vehicleID int64) ([]VehicleEntriesRow, error) {
-	rows, err := q.db.Query(ctx, vehicleEntries, vehicleID)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var items []VehicleEntriesRow
-	for rows.Next() {
-		var i VehicleEntriesRow
-		if err := rows.Scan(
-			&i.ID,
-			&i.OdometerKm,
-			&i.EntryDate,
-			&i.SourceType,
-			&i.Notes,
-			&i.EventID,
-			&i.SupersededAt,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
 }

@@ -12,108 +12,63 @@ import (
 	"github.com/shopspring/decimal"
 )
 
-const entriesWithin = `-- name: EntriesWithin :many
-SELECT observed_at, odometer_km
-FROM odometer_readings
-WHERE vehicle_id = $1 AND verdict = 'entered' AND observed_at >= $2
-  AND (observed_at, odometer_km) < ($3::timestamptz, $4::numeric)
-ORDER BY observed_at, odometer_km
-`
-
-type EntriesWithinParams struct {
-	VehicleID  int64
-	Since      time.Time
-	ObservedAt time.Time
-	OdometerKm decimal.Decimal
-}
-
-type EntriesWithinRow struct {
-	ObservedAt time.Time
-	OdometerKm decimal.Decimal
-}
-
-// Entered readings observed from since (inclusive) up to just before a reading.
-func (q *Queries) EntriesWithin(ctx context.Context, arg EntriesWithinParams) ([]EntriesWithinRow, error) {
-	rows, err := q.db.Query(ctx, entriesWithin,
-		arg.VehicleID,
-		arg.Since,
-		arg.ObservedAt,
-		arg.OdometerKm,
-	)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var items []EntriesWithinRow
-	for rows.Next() {
-		var i EntriesWithinRow
-		if err := rows.Scan(&i.ObservedAt, &i.OdometerKm); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
-const historyBefore = `-- name: HistoryBefore :one
-SELECT last_entry.observed_at AS last_observed_at, last_entry.odometer_km AS last_km, highest.odometer_km AS highest_km
-FROM (
+const addReading = `-- name: AddReading :one
+WITH added AS (
+    INSERT INTO odometer_readings AS reading (
+        vehicle_id, observed_at, odometer_km, observed_at_source, reported_value, reported_unit,
+        unit_assumed, source_type, event_id, confirmed
+    )
+    VALUES (
+        $1, $3, $4, $5, $6, $7,
+        $8, $9, $10, $11
+    )
+    ON CONFLICT ON CONSTRAINT odometer_readings_observation_unique
+    DO UPDATE SET confirmed = reading.confirmed OR EXCLUDED.confirmed
+    RETURNING id, event_id, verdict, confirmed
+)
+SELECT added.id, added.event_id, added.verdict, added.confirmed,
+       (last_entry.observed_at IS NOT NULL)::boolean AS entered,
+       COALESCE(last_entry.observed_at, 'epoch')::timestamptz AS last_observed_at,
+       COALESCE(last_entry.odometer_km, 0)::numeric AS last_km,
+       COALESCE(highest.odometer_km, 0)::numeric AS highest_km,
+       ARRAY(SELECT reading.observed_at
+             FROM odometer_readings AS reading
+             WHERE reading.vehicle_id = $1 AND reading.verdict = 'entered'
+               AND reading.observed_at >= $2
+               AND (reading.observed_at, reading.odometer_km) < ($3::timestamptz, $4::numeric)
+             ORDER BY reading.observed_at, reading.odometer_km)::timestamptz[] AS recent_observed_at,
+       ARRAY(SELECT reading.odometer_km::text
+             FROM odometer_readings AS reading
+             WHERE reading.vehicle_id = $1 AND reading.verdict = 'entered'
+               AND reading.observed_at >= $2
+               AND (reading.observed_at, reading.odometer_km) < ($3::timestamptz, $4::numeric)
+             ORDER BY reading.observed_at, reading.odometer_km)::text[] AS recent_km,
+       EXISTS(SELECT FROM odometer_readings AS reading
+              WHERE reading.vehicle_id = $1
+                AND (reading.observed_at, reading.odometer_km) > ($3::timestamptz, $4::numeric)
+       )::boolean AS followed
+FROM added
+LEFT JOIN LATERAL (
     SELECT reading.observed_at, reading.odometer_km
     FROM odometer_readings AS reading
     WHERE reading.vehicle_id = $1 AND reading.verdict = 'entered'
-      AND (reading.observed_at, reading.odometer_km) < ($2::timestamptz, $3::numeric)
+      AND (reading.observed_at, reading.odometer_km) < ($3::timestamptz, $4::numeric)
     ORDER BY reading.observed_at DESC, reading.odometer_km DESC
     LIMIT 1
-) AS last_entry
-CROSS JOIN LATERAL (
+) AS last_entry ON true
+LEFT JOIN LATERAL (
     SELECT reading.odometer_km
     FROM odometer_readings AS reading
     WHERE reading.vehicle_id = $1 AND reading.verdict = 'entered'
-      AND (reading.observed_at, reading.odometer_km) < ($2::timestamptz, $3::numeric)
+      AND (reading.observed_at, reading.odometer_km) < ($3::timestamptz, $4::numeric)
     ORDER BY reading.odometer_km DESC
     LIMIT 1
-) AS highest
+) AS highest ON true
 `
 
-type HistoryBeforeParams struct {
-	VehicleID  int64
-	ObservedAt time.Time
-	OdometerKm decimal.Decimal
-}
-
-type HistoryBeforeRow struct {
-	LastObservedAt time.Time
-	LastKm         decimal.Decimal
-	HighestKm      decimal.Decimal
-}
-
-// What was decided of everything observed before a reading: the last entry and the highest one.
-func (q *Queries) HistoryBefore(ctx context.Context, arg HistoryBeforeParams) (HistoryBeforeRow, error) {
-	row := q.db.QueryRow(ctx, historyBefore, arg.VehicleID, arg.ObservedAt, arg.OdometerKm)
-	var i HistoryBeforeRow
-	err := row.Scan(&i.LastObservedAt, &i.LastKm, &i.HighestKm)
-	return i, err
-}
-
-const insertReading = `-- name: InsertReading :one
-INSERT INTO odometer_readings AS reading (
-    vehicle_id, observed_at, odometer_km, observed_at_source, reported_value, reported_unit,
-    unit_assumed, source_type, event_id, confirmed
-)
-VALUES (
-    $1, $2, $3, $4, $5, $6,
-    $7, $8, $9, $10
-)
-ON CONFLICT ON CONSTRAINT odometer_readings_observation_unique
-DO UPDATE SET confirmed = reading.confirmed OR EXCLUDED.confirmed
-RETURNING id, event_id, verdict, confirmed
-`
-
-type InsertReadingParams struct {
+type AddReadingParams struct {
 	VehicleID        int64
+	Since            time.Time
 	ObservedAt       time.Time
 	OdometerKm       decimal.Decimal
 	ObservedAtSource string
@@ -125,17 +80,27 @@ type InsertReadingParams struct {
 	Confirmed        bool
 }
 
-type InsertReadingRow struct {
-	ID        int64
-	EventID   string
-	Verdict   string
-	Confirmed bool
+type AddReadingRow struct {
+	ID               int64
+	EventID          string
+	Verdict          string
+	Confirmed        bool
+	Entered          bool
+	LastObservedAt   time.Time
+	LastKm           decimal.Decimal
+	HighestKm        decimal.Decimal
+	RecentObservedAt []time.Time
+	RecentKm         []string
+	Followed         bool
 }
 
-// The same observation inserted again gives the row that is there; confirming sticks.
-func (q *Queries) InsertReading(ctx context.Context, arg InsertReadingParams) (InsertReadingRow, error) {
-	row := q.db.QueryRow(ctx, insertReading,
+// Adds an observation, or gives the one that is there; confirming sticks. With it comes what was
+// decided of everything observed before it, and whether anything was observed after it. The
+// recent entries are those observed from since on.
+func (q *Queries) AddReading(ctx context.Context, arg AddReadingParams) (AddReadingRow, error) {
+	row := q.db.QueryRow(ctx, addReading,
 		arg.VehicleID,
+		arg.Since,
 		arg.ObservedAt,
 		arg.OdometerKm,
 		arg.ObservedAtSource,
@@ -146,12 +111,19 @@ func (q *Queries) InsertReading(ctx context.Context, arg InsertReadingParams) (I
 		arg.EventID,
 		arg.Confirmed,
 	)
-	var i InsertReadingRow
+	var i AddReadingRow
 	err := row.Scan(
 		&i.ID,
 		&i.EventID,
 		&i.Verdict,
 		&i.Confirmed,
+		&i.Entered,
+		&i.LastObservedAt,
+		&i.LastKm,
+		&i.HighestKm,
+		&i.RecentObservedAt,
+		&i.RecentKm,
+		&i.Followed,
 	)
 	return i, err
 }

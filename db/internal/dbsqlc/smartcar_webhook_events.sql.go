@@ -159,55 +159,83 @@ func (q *Queries) ClaimEvents(ctx context.Context, arg ClaimEventsParams) ([]Cla
 	return items, nil
 }
 
-const closeEventFailed = `-- name: CloseEventFailed :execrows
-UPDATE smartcar_webhook_events
-SET status = 'failed', outcome = NULL, failure_class = $1::text, failure_detail = $2::text,
-    closed_at = now(), claimed_until = NULL,
-    signals_recorded = signals_recorded OR $3::boolean
-WHERE event_id = $4 AND status <> 'processed'
+const closeEvent = `-- name: CloseEvent :one
+WITH closed AS (
+    UPDATE smartcar_webhook_events AS ledger
+    SET status = CASE WHEN $1::text = '' THEN 'processed' ELSE 'failed' END,
+        outcome = NULLIF($2::text, ''),
+        failure_class = NULLIF($1::text, ''),
+        failure_detail = NULLIF($3::text, ''),
+        closed_at = now(), claimed_until = NULL,
+        signals_recorded = ledger.signals_recorded OR COALESCE(cardinality($4::text[]), 0) > 0
+    FROM smartcar_webhook_events AS before
+    WHERE ledger.event_id = $5 AND ledger.status <> 'processed' AND before.event_id = ledger.event_id
+    RETURNING ledger.event_id, ledger.smartcar_vehicle_id, before.signals_recorded
+), logged AS (
+    INSERT INTO smartcar_sync_logs (sync_type, smartcar_vehicle_id, event_id, data)
+    SELECT $6::text, closed.smartcar_vehicle_id, closed.event_id, $7::jsonb
+    FROM closed
+    WHERE $6::text <> ''
+), stored AS (
+    INSERT INTO vehicle_data (
+        smartcar_vehicle_id, data_type, data_value, unit, observed_at, observed_at_source,
+        failure_type, failure_code, event_id
+    )
+    SELECT closed.smartcar_vehicle_id, signal.data_type, NULLIF(signal.data_value, '')::json, signal.unit, signal.observed_at,
+           signal.observed_at_source, NULLIF(signal.failure_type, ''), NULLIF(signal.failure_code, ''), closed.event_id
+    FROM closed
+    CROSS JOIN (
+        SELECT unnest($4::text[]) AS data_type,
+               unnest($8::text[]) AS data_value,
+               unnest($9::text[]) AS unit,
+               unnest($10::timestamptz[]) AS observed_at,
+               unnest($11::text[]) AS observed_at_source,
+               unnest($12::text[]) AS failure_type,
+               unnest($13::text[]) AS failure_code
+    ) AS signal
+    WHERE NOT closed.signals_recorded
+)
+SELECT count(*) FROM closed
 `
 
-type CloseEventFailedParams struct {
-	FailureClass    string
-	FailureDetail   string
-	SignalsRecorded bool
-	EventID         string
+type CloseEventParams struct {
+	FailureClass      string
+	Outcome           string
+	FailureDetail     string
+	DataTypes         []string
+	EventID           string
+	SyncType          string
+	SyncData          []byte
+	DataValues        []string
+	Units             []string
+	ObservedAts       []time.Time
+	ObservedAtSources []string
+	FailureTypes      []string
+	FailureCodes      []string
 }
 
-// An event that has had its effect stays processed.
-func (q *Queries) CloseEventFailed(ctx context.Context, arg CloseEventFailedParams) (int64, error) {
-	result, err := q.db.Exec(ctx, closeEventFailed,
+// Closes an event with an outcome or a failure class, its sync log row (if there is to be one)
+// and its signals (if they are not stored yet), all or nothing. An event that has had its effect
+// stays as it is; then the answer is 0 rows closed.
+func (q *Queries) CloseEvent(ctx context.Context, arg CloseEventParams) (int64, error) {
+	row := q.db.QueryRow(ctx, closeEvent,
 		arg.FailureClass,
+		arg.Outcome,
 		arg.FailureDetail,
-		arg.SignalsRecorded,
+		arg.DataTypes,
 		arg.EventID,
+		arg.SyncType,
+		arg.SyncData,
+		arg.DataValues,
+		arg.Units,
+		arg.ObservedAts,
+		arg.ObservedAtSources,
+		arg.FailureTypes,
+		arg.FailureCodes,
 	)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected(), nil
-}
-
-const closeEventProcessed = `-- name: CloseEventProcessed :execrows
-UPDATE smartcar_webhook_events
-SET status = 'processed', outcome = $1::text, failure_class = NULL, failure_detail = NULL,
-    closed_at = now(), claimed_until = NULL,
-    signals_recorded = signals_recorded OR $2::boolean
-WHERE event_id = $3 AND status <> 'processed'
-`
-
-type CloseEventProcessedParams struct {
-	Outcome         string
-	SignalsRecorded bool
-	EventID         string
-}
-
-func (q *Queries) CloseEventProcessed(ctx context.Context, arg CloseEventProcessedParams) (int64, error) {
-	result, err := q.db.Exec(ctx, closeEventProcessed, arg.Outcome, arg.SignalsRecorded, arg.EventID)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected(), nil
+	var count int64
+	err := row.Scan(&count)
+	return count, err
 }
 
 const countEventsByStatus = `-- name: CountEventsByStatus :many
@@ -241,6 +269,18 @@ func (q *Queries) CountEventsByStatus(ctx context.Context) ([]CountEventsByStatu
 		return nil, err
 	}
 	return items, nil
+}
+
+const countOpenEvents = `-- name: CountOpenEvents :one
+SELECT (SELECT count(*) FROM smartcar_webhook_events WHERE status = 'received')
+     + (SELECT count(*) FROM smartcar_webhook_events WHERE status = 'started')
+`
+
+func (q *Queries) CountOpenEvents(ctx context.Context) (int32, error) {
+	row := q.db.QueryRow(ctx, countOpenEvents)
+	var column_1 int32
+	err := row.Scan(&column_1)
+	return column_1, err
 }
 
 const databaseBytes = `-- name: DatabaseBytes :one
