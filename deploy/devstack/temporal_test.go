@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/api/enums/v1"
@@ -45,10 +46,14 @@ func dial(t *testing.T, server *devstack.Temporal) client.Client {
 // startWorkflow starts a workflow nobody works on: it runs until it is asked about.
 func startWorkflow(t *testing.T, server *devstack.Temporal, id string) {
 	t.Helper()
-	_, err := dial(t, server).ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{
-		ID: id, TaskQueue: "nobody", TypedSearchAttributes: temporal.NewSearchAttributes(colour().ValueSet("green")),
-	}, "Waiting")
-	require.NoError(t, err)
+	connection := dial(t, server)
+	// A search attribute that is new to old data is known once the server's caches are read again.
+	require.Eventually(t, func() bool {
+		_, err := connection.ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{
+			ID: id, TaskQueue: "nobody", TypedSearchAttributes: temporal.NewSearchAttributes(colour().ValueSet("green")),
+		}, "Waiting")
+		return err == nil
+	}, time.Minute, 100*time.Millisecond)
 }
 
 func requireRunning(t *testing.T, server *devstack.Temporal, id string) {

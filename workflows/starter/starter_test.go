@@ -137,8 +137,9 @@ func TestAnOutageOfTemporalLosesNothingAndIsNotHammeredAgainst(t *testing.T) {
 	begun := time.Now()
 	working := run(t, deps)
 
-	// At most two claims go before each pause: one whose starts fail first, and one made before they have.
-	const claims, pauses = 6, (250 + 500 + 1000) * time.Millisecond
+	// At most four claims go before each pause: one whose starts fail first, and those made before they
+	// have, which fill the buffer and wait for room in it.
+	const claims, pauses = 12, (250 + 500 + 1000) * time.Millisecond
 	eventually(t, func() bool { return b.ledger.claims.Load() > claims })
 	require.GreaterOrEqual(t, time.Since(begun), pauses)
 	attempts := slices.DeleteFunc(b.temporal.tried(), func(each attempt) bool { return each.at.After(begun.Add(pauses)) })
