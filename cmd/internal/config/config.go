@@ -39,7 +39,7 @@ type Database struct {
 	// URL is a postgres:// connection string with a password in it.
 	URL Secret `env:"DATABASE_URL"`
 	// Connections bounds the pool that workflows and commands share.
-	Connections int32 `env:"MILEPOST_DATABASE_CONNECTIONS" envDefault:"24"`
+	Connections int32 `env:"MILEPOST_DATABASE_CONNECTIONS" envDefault:"8"`
 	// LedgerConnections bounds the receiver's own pool, which nothing else can exhaust.
 	LedgerConnections int32 `env:"MILEPOST_LEDGER_CONNECTIONS" envDefault:"4"`
 }
