@@ -84,7 +84,10 @@ func newSender(command *cli.Command, output io.Writer) (*sender, error) {
 			return nil, fmt.Errorf("%w\nStart `milepost-dev up` first, or give --url and SMARTCAR_MANAGEMENT_TOKEN", err)
 		}
 		if url == "" {
-			url, token = environment["MILEPOST_URL"], environment["SMARTCAR_MANAGEMENT_TOKEN"]
+			url = environment["MILEPOST_URL"]
+		}
+		if token == "" {
+			token = environment["SMARTCAR_MANAGEMENT_TOKEN"]
 		}
 	}
 	keyring, err := smartcar.NewKeyring(token)

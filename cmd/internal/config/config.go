@@ -49,7 +49,7 @@ type Serve struct {
 	Database
 
 	// ManagementTokens are the application management tokens: all verify, the first answers VERIFY.
-	ManagementTokens []string `env:"SMARTCAR_MANAGEMENT_TOKEN"`
+	ManagementTokens []Secret `env:"SMARTCAR_MANAGEMENT_TOKEN"`
 	// WebhookSecret is one more accepted signing key.
 	WebhookSecret Secret `env:"SMARTCAR_WEBHOOK_SECRET"`
 
@@ -95,7 +95,7 @@ func (s Serve) validate() error {
 		faults = append(faults, errors.New("SMARTCAR_MANAGEMENT_TOKEN is not set: without it nothing can be verified"))
 	}
 	for _, token := range s.ManagementTokens {
-		if strings.TrimSpace(token) == "" {
+		if strings.TrimSpace(token.Reveal()) == "" {
 			faults = append(faults, errors.New("SMARTCAR_MANAGEMENT_TOKEN holds an empty token: anybody could sign with it"))
 		}
 	}

@@ -146,7 +146,11 @@ func (p *process) admin() *http.Server {
 
 // receiver is the public handler; without the role it answers health checks only.
 func (p *process) receiver() (http.Handler, error) {
-	keyring, err := smartcar.NewKeyring(p.options.Config.ManagementTokens...)
+	var tokens []string
+	for _, token := range p.options.Config.ManagementTokens {
+		tokens = append(tokens, token.Reveal())
+	}
+	keyring, err := smartcar.NewKeyring(tokens...)
 	if err != nil {
 		return nil, fmt.Errorf("read management tokens: %w", err)
 	}
