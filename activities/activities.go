@@ -4,6 +4,7 @@
 package activities
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 
@@ -25,7 +26,7 @@ type Deps struct {
 // Observer counts how events end.
 type Observer interface {
 	// EventClosed is called after the commit with an outcome or a failure class.
-	EventClosed(result string)
+	EventClosed(ctx context.Context, result string)
 }
 
 func (d Deps) validate() error {
@@ -80,18 +81,18 @@ func eventAttributes(event db.LedgerEvent) []any {
 	}
 }
 
-func (a *Activities) finished(event db.LedgerEvent, outcome contract.Outcome) {
-	a.observe(string(outcome))
+func (a *Activities) finished(ctx context.Context, event db.LedgerEvent, outcome contract.Outcome) {
+	a.observe(ctx, string(outcome))
 	a.deps.Logger.Info(logProcessingFinished, append(eventAttributes(event), slog.String("outcome", string(outcome)))...)
 }
 
-func (a *Activities) failed(event db.LedgerEvent, class contract.FailureClass) {
-	a.observe(string(class))
+func (a *Activities) failed(ctx context.Context, event db.LedgerEvent, class contract.FailureClass) {
+	a.observe(ctx, string(class))
 	a.deps.Logger.Warn(logProcessingFailed, append(eventAttributes(event), slog.String("failureClass", string(class)))...)
 }
 
-func (a *Activities) observe(result string) {
+func (a *Activities) observe(ctx context.Context, result string) {
 	if a.deps.Observer != nil {
-		a.deps.Observer.EventClosed(result)
+		a.deps.Observer.EventClosed(ctx, result)
 	}
 }

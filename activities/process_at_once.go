@@ -8,7 +8,7 @@ import (
 
 // ProcessAtOnce takes the steps of the happy path in one go: loading the event,
 // converting its units, writing its meter entry. Nearly every event needs no more,
-// and one local activity costs it a third less than three. Where a step fails, the
+// and each local activity less is a history event less. Where a step fails, the
 // result says how far it went, and the workflow takes the rest step by step, in
 // activities that report their own errors.
 //

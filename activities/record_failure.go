@@ -17,7 +17,7 @@ func (a *Activities) RecordFailure(ctx context.Context, input contract.RecordFai
 	event, err := a.deps.Store.EventForProcessing(ctx, input.EventID)
 	if errors.Is(err, db.ErrNotFound) {
 		// A workflow that somebody started by hand for an event that never arrived: there is no row to mark.
-		a.failed(db.LedgerEvent{EventID: input.EventID}, input.Class)
+		a.failed(ctx, db.LedgerEvent{EventID: input.EventID}, input.Class)
 		return struct{}{}, nil
 	}
 	if err != nil {
@@ -29,6 +29,6 @@ func (a *Activities) RecordFailure(ctx context.Context, input contract.RecordFai
 	if err != nil {
 		return struct{}{}, classify(err)
 	}
-	a.failed(event, input.Class)
+	a.failed(ctx, event, input.Class)
 	return struct{}{}, nil
 }

@@ -31,6 +31,6 @@ func (a *Activities) RecordOutcome(ctx context.Context, input contract.RecordOut
 	if err != nil {
 		return struct{}{}, classify(err)
 	}
-	a.finished(event, input.Outcome)
+	a.finished(ctx, event, input.Outcome)
 	return struct{}{}, nil
 }

@@ -67,9 +67,9 @@ func (a *Activities) write(ctx context.Context, write *meterEntryWrite) (contrac
 		return contract.WriteMeterEntryResult{}, classify(err)
 	}
 	if write.result.FailureClass != "" {
-		a.failed(write.event, write.result.FailureClass)
+		a.failed(ctx, write.event, write.result.FailureClass)
 	} else {
-		a.finished(write.event, write.result.Outcome)
+		a.finished(ctx, write.event, write.result.Outcome)
 	}
 	return write.result, nil
 }

@@ -12,11 +12,10 @@ import (
 // Limits of one group commit. Two statements at a time keep the disk busy while
 // the next batch gathers; more only split the batches.
 const (
-	defaultFlushers   = 2
-	maxBatch          = 500
-	maxPending        = 20_000
-	flushTimeout      = 2 * time.Second
-	firstDeliveryOnly = 1
+	defaultFlushers = 2
+	maxBatch        = 500
+	maxPending      = 20_000
+	flushTimeout    = 2 * time.Second
 )
 
 // Delivery is one webhook delivery to be kept. Text is valid UTF-8 without NUL.
@@ -177,7 +176,7 @@ func merge(deliveries []Delivery) []merged {
 			continue
 		}
 		position[delivery.EventID] = len(rows)
-		rows = append(rows, merged{Delivery: delivery, count: firstDeliveryOnly, lastDeliveryID: delivery.DeliveryID})
+		rows = append(rows, merged{Delivery: delivery, count: 1, lastDeliveryID: delivery.DeliveryID})
 	}
 	slices.SortFunc(rows, func(a, b merged) int { return cmp.Compare(a.EventID, b.EventID) })
 	return rows

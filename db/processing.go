@@ -27,7 +27,6 @@ type LedgerEvent struct {
 	ReceivedAt        time.Time
 	DeliveredAt       time.Time // zero when unknown
 	DeliveryID        string
-	SignalsRecorded   bool
 	ReadingConfirmed  bool
 	Payload           []byte
 	// VehicleID is 0 when no vehicle is connected under SmartcarVehicleID.
@@ -53,7 +52,6 @@ func (s *Store) EventForProcessing(ctx context.Context, eventID string) (LedgerE
 		ReceivedAt:        row.CreatedAt.UTC(),
 		DeliveredAt:       valueOr(row.DeliveredAt, time.Time{}).UTC(),
 		DeliveryID:        row.LastDeliveryID,
-		SignalsRecorded:   row.SignalsRecorded,
 		ReadingConfirmed:  row.ReadingConfirmed,
 		Payload:           row.Payload,
 		VehicleID:         valueOr(row.VehicleID, 0),

@@ -11,8 +11,9 @@ import (
 	"github.com/milepost/milepost/cmd/internal/wiring"
 )
 
-// garbageCollectionPercent trades some 50 MiB for a twentieth of the processor: the
-// live heap is small, and at Go's default it is collected many times a second. GOGC wins over it.
+// garbageCollectionPercent trades memory, of which Milepost needs little, for
+// processor time: the live heap is small, so that Go's default collects it often.
+// GOGC wins over it.
 const garbageCollectionPercent = 400
 
 func serveCommand(environment map[string]string, logs io.Writer) *cli.Command {

@@ -78,7 +78,7 @@ WHERE event_id = @event_id AND status = 'started';
 -- name: EventForProcessing :one
 SELECT ledger.event_id, ledger.event_type, ledger.smartcar_vehicle_id, ledger.mode, ledger.status,
        ledger.outcome, ledger.created_at, ledger.delivered_at, ledger.last_delivery_id,
-       ledger.signals_recorded, ledger.reading_confirmed, ledger.payload,
+       ledger.reading_confirmed, ledger.payload,
        connection.vehicle_id, connection.is_active,
        entry.id AS meter_entry_id
 FROM smartcar_webhook_events AS ledger

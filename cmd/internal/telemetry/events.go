@@ -30,8 +30,8 @@ func NewEventMetrics(meter metric.Meter) (*EventMetrics, error) {
 }
 
 // EventClosed counts one closed event under its outcome or failure class.
-func (m *EventMetrics) EventClosed(result string) {
-	m.closed.Add(context.Background(), 1, metric.WithAttributes(attribute.String("result", result)))
+func (m *EventMetrics) EventClosed(ctx context.Context, result string) {
+	m.closed.Add(ctx, 1, metric.WithAttributes(attribute.String("result", result)))
 }
 
 // BacklogReader counts what waits.

@@ -297,7 +297,7 @@ func (q *Queries) DatabaseBytes(ctx context.Context) (int64, error) {
 const eventForProcessing = `-- name: EventForProcessing :one
 SELECT ledger.event_id, ledger.event_type, ledger.smartcar_vehicle_id, ledger.mode, ledger.status,
        ledger.outcome, ledger.created_at, ledger.delivered_at, ledger.last_delivery_id,
-       ledger.signals_recorded, ledger.reading_confirmed, ledger.payload,
+       ledger.reading_confirmed, ledger.payload,
        connection.vehicle_id, connection.is_active,
        entry.id AS meter_entry_id
 FROM smartcar_webhook_events AS ledger
@@ -316,7 +316,6 @@ type EventForProcessingRow struct {
 	CreatedAt         time.Time
 	DeliveredAt       *time.Time
 	LastDeliveryID    string
-	SignalsRecorded   bool
 	ReadingConfirmed  bool
 	Payload           []byte
 	VehicleID         *int64
@@ -337,7 +336,6 @@ func (q *Queries) EventForProcessing(ctx context.Context, eventID string) (Event
 		&i.CreatedAt,
 		&i.DeliveredAt,
 		&i.LastDeliveryID,
-		&i.SignalsRecorded,
 		&i.ReadingConfirmed,
 		&i.Payload,
 		&i.VehicleID,
