@@ -7,10 +7,12 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"time"
 
 	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/worker"
 
+	"github.com/milepost/milepost/api/smartcar"
 	"github.com/milepost/milepost/db"
 	"github.com/milepost/milepost/workflows/contract"
 )
@@ -21,13 +23,49 @@ type Deps struct {
 	Logger *slog.Logger
 	// Observer is told of every closed event; nil means nobody is.
 	Observer Observer
+
+	// Vault keeps tokens; without one nothing that needs tokens works.
+	Vault *db.Vault
+	// OAuth is nil while Connect is not configured.
+	OAuth OAuth
+	// ApplicationTokens is nil unless v3 is configured.
+	ApplicationTokens ApplicationTokens
+	// Platforms are the generations of Smartcar's API by db.APIv2 and db.APIv3.
+	Platforms map[string]Platform
+	// ManagementToken ends v2 connections whose own tokens are no good any more; it may be empty.
+	ManagementToken smartcar.Token
+	// WebhookID is the webhook that vehicles are subscribed to; "" when it enrols them by itself.
+	WebhookID string
+	// Refreshing says when tokens are refreshed.
+	Refreshing Refreshing
+	// Notices says where the application takes notices.
+	Notices NoticeTarget
+	// Workflows lists what is running; CheckFleet needs it.
+	Workflows WorkflowLister
+	// Clock is time.Now unless a test skips time.
+	Clock func() time.Time
 }
 
-// Observer counts how events end.
+// Observer counts how things end.
 type Observer interface {
 	// EventClosed is called after the commit with an outcome or a failure class.
 	EventClosed(ctx context.Context, result string)
+	// TokensRefreshed is called after each attempt of a workflow to have tokens refreshed.
+	TokensRefreshed(ctx context.Context, result RefreshResult)
+	// NoticeClosed is called when a notice was delivered, or given up.
+	NoticeClosed(ctx context.Context, delivered bool)
 }
+
+// RefreshResult is what an attempt to have tokens refreshed came to.
+type RefreshResult string
+
+// What an attempt to have tokens refreshed comes to.
+const (
+	RefreshDone               RefreshResult = "refreshed"
+	RefreshNeedsOwner         RefreshResult = "reauth_required"
+	RefreshCredentialsRefused RefreshResult = "credentials_refused"
+	RefreshFailed             RefreshResult = "failed"
+)
 
 func (d Deps) validate() error {
 	var faults []error
@@ -48,19 +86,46 @@ func New(deps Deps) (*Activities, error) {
 	if err := deps.validate(); err != nil {
 		return nil, err
 	}
+	if deps.Clock == nil {
+		deps.Clock = time.Now
+	}
 	return &Activities{deps: deps}, nil
 }
 
-// Register makes every activity known to a worker under its contract name.
+// Register makes the activities that touch only the database, or the application,
+// known to a worker under their contract names.
 func (a *Activities) Register(registry worker.ActivityRegistry) {
-	for name, function := range map[string]any{
+	register(registry, map[string]any{
 		contract.ProcessAtOnceActivity:   a.ProcessAtOnce,
 		contract.LoadEventActivity:       a.LoadEvent,
 		contract.ConvertUnitsActivity:    a.ConvertUnits,
 		contract.WriteMeterEntryActivity: a.WriteMeterEntry,
 		contract.RecordOutcomeActivity:   a.RecordOutcome,
 		contract.RecordFailureActivity:   a.RecordFailure,
-	} {
+		contract.LoadTokenStatusActivity: a.LoadTokenStatus,
+		contract.CloseConsentActivity:    a.CloseConsent,
+		contract.DeliverNoticeActivity:   a.DeliverNotice,
+		contract.GiveNoticeUpActivity:    a.GiveNoticeUp,
+		contract.CheckFleetActivity:      a.CheckFleet,
+	})
+}
+
+// RegisterSmartcar makes the activities that call Smartcar known to a worker of
+// their own, on the queue whose rate is limited.
+func (a *Activities) RegisterSmartcar(registry worker.ActivityRegistry) {
+	register(registry, map[string]any{
+		contract.RefreshTokensActivity:       a.RefreshTokens,
+		contract.EndConnectionActivity:       a.EndConnection,
+		contract.ExchangeCodeActivity:        a.ExchangeCode,
+		contract.ListConsentVehiclesActivity: a.ListConsentVehicles,
+		contract.ConnectVehicleActivity:      a.ConnectVehicle,
+		contract.SubscribeVehicleActivity:    a.SubscribeVehicle,
+		contract.ResumeVehicleActivity:       a.ResumeVehicle,
+	})
+}
+
+func register(registry worker.ActivityRegistry, functions map[string]any) {
+	for name, function := range functions {
 		registry.RegisterActivityWithOptions(function, activity.RegisterOptions{Name: name})
 	}
 }
@@ -89,6 +154,18 @@ func (a *Activities) finished(ctx context.Context, event db.LedgerEvent, outcome
 func (a *Activities) failed(ctx context.Context, event db.LedgerEvent, class contract.FailureClass) {
 	a.observe(ctx, string(class))
 	a.deps.Logger.Warn(logProcessingFailed, append(eventAttributes(event), slog.String("failureClass", string(class)))...)
+}
+
+func (a *Activities) observeRefresh(ctx context.Context, result RefreshResult) {
+	if a.deps.Observer != nil {
+		a.deps.Observer.TokensRefreshed(ctx, result)
+	}
+}
+
+func (a *Activities) observeNotice(ctx context.Context, delivered bool) {
+	if a.deps.Observer != nil {
+		a.deps.Observer.NoticeClosed(ctx, delivered)
+	}
 }
 
 func (a *Activities) observe(ctx context.Context, result string) {

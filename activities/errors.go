@@ -3,6 +3,7 @@ package activities
 import (
 	"context"
 	"errors"
+	"time"
 
 	"go.temporal.io/sdk/temporal"
 
@@ -16,7 +17,18 @@ const (
 	transientDatabaseUnavailable = "database_unavailable"
 	transientDatabaseConflict    = "database_conflict"
 	transientUnexpected          = "unexpected"
+
+	transientSmartcarUnavailable = "smartcar_unavailable"
+	transientRateLimited         = "smartcar_rate_limited"
+	transientCredentialsRefused  = "smartcar_credentials_refused" //nolint:gosec // a word for a failure
+	transientSmartcarRefused     = "smartcar_refused"
+	transientWrongKeyset         = "wrong_keyset"
+	transientNotConfigured       = "connect_not_configured"
+	transientNoticeNotTaken      = "notice_not_taken"
 )
+
+// operatorPause is how long a call is left alone that no repetition can help, but an operator can.
+const operatorPause = 15 * time.Minute
 
 // classify decides what is tried again, and is the only place that does. What it
 // returns ends up in Temporal's histories: it holds no values of the event, and
@@ -26,9 +38,18 @@ const (
 // not understood included, is tried until it works, in full view of operators.
 func classify(err error) error {
 	var database *db.Error
+	var call *smartcar.CallError
 	switch {
 	case err == nil:
 		return nil
+	case errors.Is(err, db.ErrUndecryptable):
+		return paused(transientWrongKeyset, "the stored tokens were encrypted with another keyset", operatorPause)
+	case errors.Is(err, errNotConfigured):
+		return paused(transientNotConfigured, errNotConfigured.Error(), operatorPause)
+	case errors.Is(err, errNoticeNotTaken):
+		return transient(transientNoticeNotTaken, err.Error())
+	case errors.As(err, &call):
+		return classifyCall(call)
 	case errors.Is(err, smartcar.ErrMalformed):
 		return final(contract.FailureMalformedPayload, "the signed body could not be understood; see the event's payload")
 	case errors.Is(err, smartcar.ErrUnitUnknown), errors.Is(err, smartcar.ErrUnitAbsent):
@@ -46,6 +67,73 @@ func classify(err error) error {
 	default:
 		return transient(transientUnexpected, "unexpected error; see the worker's log")
 	}
+}
+
+// classifyCall decides over a call to Smartcar that failed. None is final: an answer
+// that ends something is taken as data by the activity that asked. What an operator
+// must put right is tried again at long intervals, and blames no owner.
+func classifyCall(call *smartcar.CallError) error {
+	switch {
+	case errors.Is(call, smartcar.ErrRateLimited):
+		return paused(transientRateLimited, call.Error(), call.RetryAfter)
+	case errors.Is(call, smartcar.ErrUnavailable):
+		return paused(transientSmartcarUnavailable, call.Error(), call.RetryAfter)
+	case isOperatorsFault(call):
+		return paused(transientCredentialsRefused,
+			call.Error()+": check SMARTCAR_CLIENT_ID, SMARTCAR_CLIENT_SECRET and Smartcar's dashboard", operatorPause)
+	default:
+		return transient(transientSmartcarRefused, call.Error())
+	}
+}
+
+// isOperatorsFault: the application itself was refused, whoever it asked for. Source: Smartcar, "OAuth errors".
+func isOperatorsFault(err error) bool {
+	return errors.Is(err, smartcar.ErrInvalidClient) || errors.Is(err, smartcar.ErrClientRefused) ||
+		errors.Is(err, smartcar.ErrBilling)
+}
+
+// refreshFault tells the vault what an exchange came to: a refusal ends the family
+// once confirmed, everything else leaves it as it is.
+func refreshFault(err error) error {
+	fault := &db.RefreshError{Kind: transientUnexpected, UnknownOutcome: true, Err: err}
+	if call, found := errors.AsType[*smartcar.CallError](err); found {
+		fault.UnknownOutcome = call.UnknownOutcome
+	}
+	switch {
+	case errors.Is(err, smartcar.ErrInvalidGrant):
+		fault.Kind, fault.Err = "invalid_grant", errors.Join(db.ErrRefreshRefused, err)
+	case errors.Is(err, smartcar.ErrInvalidClient):
+		fault.Kind = "invalid_client"
+	case errors.Is(err, smartcar.ErrClientRefused):
+		fault.Kind = transientSmartcarRefused
+	case errors.Is(err, smartcar.ErrRateLimited):
+		fault.Kind = transientRateLimited
+	case errors.Is(err, smartcar.ErrUnavailable):
+		fault.Kind = transientSmartcarUnavailable
+	}
+	return fault
+}
+
+// isRefusal: asking for the same vehicle again would be answered the same way. A
+// credential that is not accepted counts, since it has been renewed before.
+func isRefusal(err error) bool {
+	for _, kind := range []error{
+		smartcar.ErrForbidden, smartcar.ErrNotFound, smartcar.ErrAccount, smartcar.ErrNotCapable,
+		smartcar.ErrInvalidRequest, smartcar.ErrConflict, smartcar.ErrUnauthorized, errNeedsOwner,
+	} {
+		if errors.Is(err, kind) {
+			return true
+		}
+	}
+	return false
+}
+
+// paused is tried again after the given time; zero leaves it to the policy.
+func paused(kind, message string, pause time.Duration) error {
+	if pause <= 0 {
+		return transient(kind, message)
+	}
+	return temporal.NewApplicationErrorWithOptions(message, kind, temporal.ApplicationErrorOptions{NextRetryDelay: pause})
 }
 
 func final(class contract.FailureClass, message string) error {

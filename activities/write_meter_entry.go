@@ -40,6 +40,9 @@ func (a *Activities) WriteMeterEntry(
 	if event.Status == db.StatusProcessed {
 		return recorded(event), nil
 	}
+	if event.VehicleID != 0 {
+		input.VehicleID = event.VehicleID // vehicles may have been merged since the event was loaded
+	}
 	decoded, err := decode(event)
 	if err != nil {
 		return contract.WriteMeterEntryResult{}, classify(err)

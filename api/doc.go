@@ -1,6 +1,11 @@
-// Package api is Milepost's public HTTP surface: the webhook receiver and the health endpoints, served with Gin.
+// Package api is Milepost's public HTTP surface: the webhook receiver, the owners' way through Connect, and
+// the health endpoints, served with Gin.
 //
 // The receiver does as little as it can before it answers: cap the body, check the signature over the raw bytes,
 // commit to the ledger, 200. Smartcar gives a delivery up for ever after 175 s, so an answer may depend on the
 // ledger alone and nothing is processed here. Source: Smartcar, "delivery behaviour".
+//
+// Connect takes an owner from a link that the application signed ([ConnectLink]) to Smartcar's consent pages, and back
+// to a page that says how it went. A consent is bound to a random state, good once, and to the browser it began in;
+// what follows from it is done elsewhere, behind [Consents].
 package api

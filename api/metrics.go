@@ -14,6 +14,7 @@ import (
 type metrics struct {
 	deliveries metric.Int64Counter
 	ack        metric.Float64Histogram
+	connect    metric.Int64Counter
 }
 
 func newMetrics(meter metric.Meter) (*metrics, error) {
@@ -23,10 +24,17 @@ func newMetrics(meter metric.Meter) (*metrics, error) {
 		metric.WithDescription("Time from a webhook request's headers to its answer."),
 		metric.WithUnit("s"),
 		metric.WithExplicitBucketBoundaries(.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5)) //nolint:mnd // Bucket bounds.
-	if err := errors.Join(errDeliveries, errAck); err != nil {
+	connect, errConnect := meter.Int64Counter("milepost_connect",
+		metric.WithDescription("Steps of owners through Connect, by result: started, consented, or why it went no further."))
+	if err := errors.Join(errDeliveries, errAck, errConnect); err != nil {
 		return nil, err
 	}
-	return &metrics{deliveries: deliveries, ack: ack}, nil
+	return &metrics{deliveries: deliveries, ack: ack, connect: connect}, nil
+}
+
+// countConnect counts one step; result must come from a closed list.
+func (m *metrics) countConnect(ctx context.Context, result string) {
+	m.connect.Add(ctx, 1, metric.WithAttributeSet(attribute.NewSet(attribute.String("result", result))))
 }
 
 func (m *metrics) record(ctx context.Context, reply answer, took time.Duration) {

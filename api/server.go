@@ -5,6 +5,8 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"net/url"
+	"slices"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -45,6 +47,20 @@ type Deps struct {
 	// VerifyRate (per second) and VerifyBurst bound the answers to VERIFY; default 2 and 20.
 	VerifyRate  rate.Limit
 	VerifyBurst int
+	// Consents keeps the journeys of owners through Connect; without it the paths of Connect say that it is not configured.
+	Consents Consents
+	// Connect makes the addresses that owners are sent to; needed with Consents.
+	Connect ConnectURLs
+	// ConnectSecrets verify the links of the application, each at least 16 bytes long; one is needed with Consents,
+	// several are for rotation.
+	ConnectSecrets []string
+	// ReturnURL is where the pages lead back to, such as the application's list of cars; http or https, optional.
+	ReturnURL string
+	// SecureCookies is for a redirect URI that is https.
+	SecureCookies bool
+	// ConnectRate (per second) and ConnectBurst bound the requests to Connect, all owners' together; default 200 and 400.
+	ConnectRate  rate.Limit
+	ConnectBurst int
 }
 
 func (d *Deps) validate() error {
@@ -61,7 +77,21 @@ func (d *Deps) validate() error {
 	require(d.AppendTimeout >= 0, "api: Deps.AppendTimeout is negative")
 	require(d.VerifyRate >= 0, "api: Deps.VerifyRate is negative")
 	require(d.VerifyBurst >= 0, "api: Deps.VerifyBurst is negative")
+	require(d.ConnectRate >= 0, "api: Deps.ConnectRate is negative")
+	require(d.ConnectBurst >= 0, "api: Deps.ConnectBurst is negative")
+	if d.Consents != nil {
+		require(d.Connect != nil, "api: Deps.Connect is missing")
+		require(len(d.ConnectSecrets) > 0, "api: Deps.ConnectSecrets is empty")
+		require(!slices.ContainsFunc(d.ConnectSecrets, func(secret string) bool { return len(secret) < MinConnectSecretBytes }),
+			"api: Deps.ConnectSecrets has one of less than 16 bytes")
+		require(d.ReturnURL == "" || isWebURL(d.ReturnURL), "api: Deps.ReturnURL is not an absolute http or https URL")
+	}
 	return errors.Join(faults...)
+}
+
+func isWebURL(text string) bool {
+	parsed, err := url.Parse(text)
+	return err == nil && (parsed.Scheme == "http" || parsed.Scheme == "https") && parsed.Host != ""
 }
 
 func (d *Deps) applyDefaults() {
@@ -77,6 +107,12 @@ func (d *Deps) applyDefaults() {
 	if d.VerifyBurst == 0 {
 		d.VerifyBurst = defaultVerifyBurst
 	}
+	if d.ConnectRate == 0 {
+		d.ConnectRate = defaultConnectRate
+	}
+	if d.ConnectBurst == 0 {
+		d.ConnectBurst = defaultConnectBurst
+	}
 }
 
 // NewHandler builds the public handler. It returns all faults of deps at once.
@@ -86,6 +122,10 @@ func NewHandler(deps Deps) (http.Handler, error) {
 	}
 	deps.applyDefaults()
 	counters, err := newMetrics(deps.Meter)
+	if err != nil {
+		return nil, err
+	}
+	table, err := routes(&deps, counters)
 	if err != nil {
 		return nil, err
 	}
@@ -101,7 +141,7 @@ func NewHandler(deps Deps) (http.Handler, error) {
 	engine.NoMethod(func(c *gin.Context) {
 		respond(c, http.StatusMethodNotAllowed, errorBody{"method not allowed here; see the Allow header"})
 	})
-	for _, route := range routes(&deps, counters) {
+	for _, route := range table {
 		engine.Handle(route.method, route.path, route.handle)
 	}
 	return engine, nil
@@ -112,20 +152,27 @@ type route struct {
 	handle       gin.HandlerFunc
 }
 
-func routes(deps *Deps, counters *metrics) []route {
-	checks := []route{
+func routes(deps *Deps, counters *metrics) ([]route, error) {
+	table := []route{
 		{http.MethodGet, "/health", health},
 		{http.MethodGet, "/ready", ready(deps.Ready)},
 	}
-	if deps.Ledger == nil {
-		return checks
+	if deps.Ledger != nil {
+		webhook := newWebhook(deps, counters)
+		table = append(table,
+			route{http.MethodPost, "/api/smartcar/webhook", webhook.receive},
+			route{http.MethodPost, "/api/webhooks/smartcar", webhook.receive},
+			route{http.MethodPost, "/webhooks/smartcar", webhook.receive},
+		)
 	}
-	webhook := newWebhook(deps, counters)
-	return append(checks,
-		route{http.MethodPost, "/api/smartcar/webhook", webhook.receive},
-		route{http.MethodPost, "/api/webhooks/smartcar", webhook.receive},
-		route{http.MethodPost, "/webhooks/smartcar", webhook.receive},
-	)
+	if deps.Consents == nil {
+		return append(table, connectNotConfigured()...), nil
+	}
+	connect, err := newConnect(deps, counters)
+	if err != nil {
+		return nil, err
+	}
+	return append(table, connect.routes()...), nil
 }
 
 // NewServer builds a server for handler on addr whose timeouts let no slow client hold a connection: 5 s for the

@@ -23,6 +23,7 @@ type Reading struct {
 
 // NewReading is an observation to be added to a vehicle's history.
 type NewReading struct {
+	ID               int64 // 0 unless it is kept already, for another vehicle
 	ObservedAt       time.Time
 	ObservedAtSource string
 	Kilometres       decimal.Decimal

@@ -109,7 +109,8 @@ func TestEverySecretIsAskedForAndDocumented(t *testing.T) {
 	}
 	for name, service := range setup(t) {
 		for setting, value := range service.Environment {
-			if strings.Contains(setting, "PASSWORD") || strings.HasSuffix(setting, "PWD") || strings.HasSuffix(setting, "TOKEN") {
+			if strings.Contains(setting, "PASSWORD") || strings.HasSuffix(setting, "PWD") ||
+				strings.HasSuffix(setting, "TOKEN") || strings.HasSuffix(setting, "KEYSET") {
 				require.Regexp(t, `^\$\{[A-Z_]+:\?`, value, "%s of %s must come from .env", setting, name)
 			}
 		}

@@ -36,3 +36,11 @@ func isFinal(err error) bool {
 	}
 	return temporal.IsCanceledError(err)
 }
+
+// callSmartcar runs an activity that asks Smartcar, for as long as it takes.
+func callSmartcar[Input, Output any](ctx workflow.Context, activity string, input Input) (Output, error) {
+	var output Output
+	calling := workflow.WithActivityOptions(ctx, smartcarCall())
+	err := workflow.ExecuteActivity(calling, activity, input).Get(calling, &output)
+	return output, err
+}

@@ -8,6 +8,8 @@ import (
 
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
+
+	"github.com/milepost/milepost/workflows/contract"
 )
 
 // fastPath is for the happy path: one try as a local activity within the workflow
@@ -26,6 +28,51 @@ func fastPath() workflow.LocalActivityOptions {
 func untilDone() workflow.ActivityOptions {
 	return workflow.ActivityOptions{
 		StartToCloseTimeout: 30 * time.Second,
+		RetryPolicy: &temporal.RetryPolicy{
+			InitialInterval:    time.Second,
+			BackoffCoefficient: 2,
+			MaximumInterval:    time.Minute,
+		},
+	}
+}
+
+// smartcarCall is for what asks Smartcar, on the queue whose rate the server limits.
+// A try lasts for as long as it must, since an answer that has arrived may have to
+// wait for the database; a worker that died is noticed by its silence, soon enough
+// to use a rotated token again while Smartcar still takes it (one minute). Source:
+// Smartcar, "Lifetimes and rotation".
+func smartcarCall() workflow.ActivityOptions {
+	return workflow.ActivityOptions{
+		TaskQueue:           contract.SmartcarTaskQueue,
+		StartToCloseTimeout: 24 * time.Hour,
+		HeartbeatTimeout:    10 * time.Second,
+		RetryPolicy: &temporal.RetryPolicy{
+			InitialInterval:    time.Second,
+			BackoffCoefficient: 2,
+			MaximumInterval:    5 * time.Minute,
+		},
+	}
+}
+
+// overDays is for what another program must take. Source: Standard Webhooks, which
+// asks for retries over several days.
+func overDays() workflow.ActivityOptions {
+	return workflow.ActivityOptions{
+		ScheduleToCloseTimeout: 5 * 24 * time.Hour,
+		StartToCloseTimeout:    30 * time.Second,
+		RetryPolicy: &temporal.RetryPolicy{
+			InitialInterval:    5 * time.Second,
+			BackoffCoefficient: 2,
+			MaximumInterval:    6 * time.Hour,
+		},
+	}
+}
+
+// wholeFleet is for what goes through all vehicles, and says so on the way.
+func wholeFleet() workflow.ActivityOptions {
+	return workflow.ActivityOptions{
+		StartToCloseTimeout: time.Hour,
+		HeartbeatTimeout:    time.Minute,
 		RetryPolicy: &temporal.RetryPolicy{
 			InitialInterval:    time.Second,
 			BackoffCoefficient: 2,

@@ -9,5 +9,13 @@ import (
 
 // Register makes every workflow known to a worker (or a replayer) under its contract name.
 func Register(registry worker.WorkflowRegistry) {
-	registry.RegisterWorkflowWithOptions(ProcessEvent, workflow.RegisterOptions{Name: contract.ProcessEventWorkflow})
+	for name, function := range map[string]any{
+		contract.ProcessEventWorkflow:    ProcessEvent,
+		contract.TokenRefreshWorkflow:    TokenRefresh,
+		contract.ConnectVehiclesWorkflow: ConnectVehicles,
+		contract.DeliverNoticeWorkflow:   DeliverNotice,
+		contract.CheckFleetWorkflow:      CheckFleet,
+	} {
+		registry.RegisterWorkflowWithOptions(function, workflow.RegisterOptions{Name: name})
+	}
 }

@@ -37,11 +37,21 @@ func upCommand(output io.Writer) *cli.Command {
 
 func up(ctx context.Context, command *cli.Command, out *lines) (err error) {
 	dataDir := command.String("data-dir")
-	running, err := stack.Start(ctx, stack.Options{
+	options := stack.Options{
 		DataDir: dataDir, Ephemeral: command.Bool("ephemeral"),
 		DatabaseURL: os.Getenv("DATABASE_URL"), ManagementToken: os.Getenv("SMARTCAR_MANAGEMENT_TOKEN"),
 		Progress: out.print,
-	})
+	}
+	var simulated *simulation
+	if !command.Bool("no-simulator") {
+		simulated = &simulation{out: out}
+		if !options.Ephemeral {
+			simulated.dataDir = dataDir
+		}
+		options.Smartcar = simulated.start
+		defer func() { err = errors.Join(err, simulated.stop()) }()
+	}
+	running, err := stack.Start(ctx, options)
 	if err != nil {
 		return err
 	}
@@ -51,20 +61,14 @@ func up(ctx context.Context, command *cli.Command, out *lines) (err error) {
 		defer cancel()
 		err = errors.Join(err, running.Stop(stopping))
 	}()
-	environment := running.Environment()
 	var background sync.WaitGroup
 	defer background.Wait()
-	if !command.Bool("no-simulator") {
-		keep := dataDir
-		if command.Bool("ephemeral") {
-			keep = ""
-		}
-		url, err := simulate(ctx, running, &background, keep, out)
-		if err != nil {
+	if simulated != nil {
+		if err := simulated.drive(ctx, running); err != nil {
 			return err
 		}
-		environment["SMARTCARSIM_URL"] = url
 	}
+	environment := running.Environment()
 	if err := stack.WriteEnvironmentFile(dataDir, environment); err != nil {
 		return err
 	}

@@ -38,6 +38,8 @@ func run(ctx context.Context, arguments []string, environment map[string]string,
 			serveCommand(environment, output),
 			migrateCommand(environment, output, logs),
 			eventsCommand(environment, output),
+			vehiclesCommand(environment, output, logs),
+			keysCommand(environment, output, logs),
 		},
 	}).Run(ctx, arguments)
 }

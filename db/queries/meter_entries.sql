@@ -12,3 +12,8 @@ RETURNING id;
 
 -- name: SupersedeEntry :exec
 UPDATE meter_entries SET superseded_at = now() WHERE reading_id = @reading_id AND superseded_at IS NULL;
+
+-- name: TakeEntry :exec
+UPDATE meter_entries
+SET vehicle_id = @vehicle_id, superseded_at = COALESCE(superseded_at, now())
+WHERE reading_id = @reading_id;

@@ -64,3 +64,19 @@ LIMIT @max_readings;
 
 -- name: SetVerdict :exec
 UPDATE odometer_readings SET verdict = @verdict WHERE id = @id;
+
+-- name: ReadingsOfVehicle :many
+SELECT id, observed_at, odometer_km, observed_at_source, reported_value, reported_unit, unit_assumed, source_type,
+       event_id, verdict, confirmed
+FROM odometer_readings
+WHERE vehicle_id = @vehicle_id
+ORDER BY observed_at, odometer_km;
+
+-- name: TakeReading :execrows
+-- An observation that the other vehicle has as well stays behind.
+UPDATE odometer_readings AS taken
+SET vehicle_id = @vehicle_id, verdict = 'undecided'
+WHERE taken.id = @id AND NOT EXISTS (
+    SELECT 1 FROM odometer_readings AS there
+    WHERE there.vehicle_id = @vehicle_id AND there.observed_at = taken.observed_at AND there.odometer_km = taken.odometer_km
+);

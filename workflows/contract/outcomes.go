@@ -54,7 +54,11 @@ const (
 	FailureWorkflowStopped FailureClass = "workflow_stopped"
 )
 
-// FailureClasses lists every failure class.
+// FailureNoticeNotTaken is how a DeliverNotice fails: the application did not take
+// the notice for days. It is no class of events.
+const FailureNoticeNotTaken FailureClass = "notice_not_taken"
+
+// FailureClasses lists every failure class of events.
 func FailureClasses() []FailureClass {
 	return []FailureClass{
 		FailureMalformedPayload, FailureUnknownVehicle, FailureVehicleInactive, FailureUnitUnknown,

@@ -40,8 +40,8 @@ func processEvent(ctx workflow.Context, input contract.ProcessEventInput) error 
 	}
 }
 
-// connectTemporal starts a Temporal server with a worker in this process.
-func connectTemporal(t *testing.T) client.Client {
+// connectTemporal starts a Temporal server with a worker in this process, which knows the given workflows.
+func connectTemporal(t *testing.T, workflows map[string]any) client.Client {
 	t.Helper()
 	attributes := make(map[string]string)
 	for _, name := range contract.SearchAttributes() {
@@ -58,7 +58,9 @@ func connectTemporal(t *testing.T) client.Client {
 	require.NoError(t, err)
 	t.Cleanup(connection.Close)
 	processing := worker.New(connection, contract.TaskQueue, worker.Options{})
-	processing.RegisterWorkflowWithOptions(processEvent, workflow.RegisterOptions{Name: contract.ProcessEventWorkflow})
+	for name, function := range workflows {
+		processing.RegisterWorkflowWithOptions(function, workflow.RegisterOptions{Name: name})
+	}
 	require.NoError(t, processing.Start())
 	t.Cleanup(processing.Stop)
 	return connection
@@ -66,7 +68,7 @@ func connectTemporal(t *testing.T) client.Client {
 
 func TestWithTemporal(t *testing.T) {
 	t.Parallel()
-	connection := connectTemporal(t)
+	connection := connectTemporal(t, map[string]any{contract.ProcessEventWorkflow: processEvent})
 
 	t.Run("every row becomes one workflow, eagerly, and none when it is started again", func(t *testing.T) {
 		t.Parallel()

@@ -92,21 +92,29 @@ func (c *Car) readings() []SignalReading {
 		}
 	}
 
-	// The car goes round and round near where it started.
-	const (
-		radius    = 0.1
-		lap       = 30
-		precision = 10000
-	)
-	angle := c.OdometerKm / lap
+	latitude, longitude := c.position()
 	position := &writer{}
 	position.open('{')
-	position.decimal("latitude", math.Round((c.latitude+radius*math.Sin(angle))*precision)/precision)
-	position.decimal("longitude", math.Round((c.longitude+radius*math.Cos(angle))*precision)/precision)
+	position.decimal("latitude", latitude)
+	position.decimal("longitude", longitude)
 	position.close("}")
 
 	return []SignalReading{
 		energy,
 		{Code: "location-preciselocation", Name: "PreciseLocation", Group: "Location", Body: position.buffer},
 	}
+}
+
+// position goes round and round near where the car started.
+func (c *Car) position() (latitude, longitude float64) {
+	const (
+		radius    = 0.1
+		lap       = 30
+		precision = 10000
+	)
+	angle := c.OdometerKm / lap
+	latitude = math.Round((c.latitude+radius*math.Sin(angle))*precision) / precision
+	longitude = math.Round((c.longitude+radius*math.Cos(angle))*precision) / precision
+
+	return latitude, longitude
 }

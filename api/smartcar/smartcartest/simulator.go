@@ -178,6 +178,19 @@ func (s *Simulator) Step(ctx context.Context) error {
 	return nil
 }
 
+// Car returns a car as it is now, and whether the simulator drives it: what PlatformDeps.CurrentCar asks for.
+func (s *Simulator) Car(vehicleID string) (Car, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, car := range s.fleet {
+		if car.VehicleID == vehicleID {
+			return car.Car, true
+		}
+	}
+
+	return Car{}, false
+}
+
 type event struct {
 	id   string
 	car  *fleetCar

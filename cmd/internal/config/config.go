@@ -47,6 +47,8 @@ type Database struct {
 // Serve is what `milepost serve` needs.
 type Serve struct {
 	Database
+	Smartcar
+	Keyset
 
 	// ManagementTokens are the application management tokens: all verify, the first answers VERIFY.
 	ManagementTokens []Secret `env:"SMARTCAR_MANAGEMENT_TOKEN"`
@@ -75,7 +77,29 @@ func LoadDatabase(environment map[string]string) (Database, error) {
 func LoadServe(environment map[string]string) (Serve, error) {
 	var serve Serve
 	err := env.ParseWithOptions(&serve, env.Options{Environment: environment})
-	return serve, describe(errors.Join(err, serve.Database.validate(), serve.validate()))
+	return serve, describe(errors.Join(err, serve.Database.validate(), serve.Keyset.validate(),
+		serve.Smartcar.validate(), serve.validate()))
+}
+
+// Operator is what commands need that work on vehicles.
+type Operator struct {
+	Database
+	Smartcar
+	Keyset
+}
+
+// LoadOperator reads what a command needs that works on vehicles; Smartcar's part may be empty.
+func LoadOperator(environment map[string]string) (Operator, error) {
+	var operator Operator
+	err := env.ParseWithOptions(&operator, env.Options{Environment: environment})
+	return operator, describe(errors.Join(err, operator.Database.validate(), operator.Keyset.validate(), operator.Smartcar.validate()))
+}
+
+// LoadKeyset reads where the keyset is. Neither has to be set.
+func LoadKeyset(environment map[string]string) (Keyset, error) {
+	var keyset Keyset
+	err := env.ParseWithOptions(&keyset, env.Options{Environment: environment})
+	return keyset, describe(err)
 }
 
 func (d Database) validate() error {

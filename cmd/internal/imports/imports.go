@@ -48,6 +48,7 @@ func layers() []layer {
 		{packages: "activities", mayImport: []string{contract, smartcar, store}},
 		{packages: store, mayImport: []string{"db/internal/dbsqlc"}},
 		{packages: "db/internal/dbsqlc"},
+		{packages: "db/keyset"},
 		{packages: "db/dbtest", mayImport: []string{"deploy/devstack"}},
 		{packages: "deploy"},
 		{packages: "deploy/devstack"},
@@ -68,6 +69,7 @@ func reservations() []reserved {
 		{library: "github.com/jackc/pgx/...", packages: sql},
 		{library: "database/sql/...", packages: sql},
 		{library: "github.com/gin-gonic/gin/...", packages: []string{"api", "api/console"}},
+		{library: "github.com/tink-crypto/...", packages: []string{"db/keyset"}},
 	}
 }
 

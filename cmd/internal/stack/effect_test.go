@@ -18,6 +18,7 @@ import (
 	"github.com/milepost/milepost/api/smartcar/smartcartest"
 	"github.com/milepost/milepost/cmd/internal/stack"
 	"github.com/milepost/milepost/db"
+	"github.com/milepost/milepost/workflows/contract"
 )
 
 func TestAThousandConcurrentPostsOfOneEventHaveOneEffect(t *testing.T) {
@@ -44,7 +45,9 @@ func TestAThousandConcurrentPostsOfOneEventHaveOneEffect(t *testing.T) {
 	require.Equal(t, posts, b.count("SELECT delivery_count FROM smartcar_webhook_events"))
 	require.Equal(t, 1, b.count("SELECT count(*) FROM meter_entries"))
 	require.Eventually(t, func() bool {
-		answer, err := b.temporal.CountWorkflow(t.Context(), &workflowservice.CountWorkflowExecutionsRequest{})
+		answer, err := b.temporal.CountWorkflow(t.Context(), &workflowservice.CountWorkflowExecutionsRequest{
+			Query: "WorkflowType = '" + contract.ProcessEventWorkflow + "'",
+		})
 		return err == nil && answer.GetCount() == 1
 	}, soon, 50*time.Millisecond, "one workflow")
 }

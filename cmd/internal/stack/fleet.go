@@ -2,8 +2,11 @@ package stack
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"time"
 
+	"github.com/milepost/milepost/api/smartcar/smartcartest"
 	"github.com/milepost/milepost/db"
 )
 
@@ -34,3 +37,41 @@ func seedFleet(ctx context.Context, store *db.Store) error {
 	}
 	return nil
 }
+
+// Issuer issues tokens as an owner's consent would: smartcartest.Platform.
+type Issuer interface {
+	Issue(userID string, vehicleIDs []string) (access, refresh string)
+}
+
+// simulatedOwner owns the simulated cars.
+const simulatedOwner = "simulated-driver@milepost.example"
+
+// ConnectSimulated connects a car with tokens of the simulated Smartcar, unless it has some already.
+func (s *Stack) ConnectSimulated(ctx context.Context, issuer Issuer, car smartcartest.Car) error {
+	status, err := s.Vault.TokenStatus(ctx, car.VehicleID)
+	if err == nil && status.TokenID != 0 && status.Valid {
+		return nil
+	}
+	if err != nil && !errors.Is(err, db.ErrNotFound) {
+		return err
+	}
+	ownerID, err := s.Store.Owner(ctx, simulatedOwner, "Simulated Driver")
+	if err != nil {
+		return err
+	}
+	access, refresh := issuer.Issue(car.UserID, []string{car.VehicleID})
+	tokenID, err := s.Vault.AddTokens(ctx, ownerID, db.TokenPair{
+		AccessToken: access, RefreshToken: refresh, ExpiresIn: simulatedAccessLife,
+	})
+	if err != nil {
+		return err
+	}
+	_, err = s.Store.ConnectVehicle(ctx, db.ConnectedVehicle{
+		SmartcarVehicleID: car.VehicleID, SmartcarUserID: car.UserID, OwnerID: ownerID, TokenID: tokenID,
+		Make: car.Make, Model: car.Model, Year: int32(car.Year), //nolint:gosec // a year
+	})
+	return err
+}
+
+// simulatedAccessLife is the life that the simulated Smartcar gives access tokens.
+const simulatedAccessLife = 2 * time.Hour

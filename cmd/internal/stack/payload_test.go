@@ -13,6 +13,7 @@ import (
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/worker"
 	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/milepost/milepost/api/smartcar"
 	"github.com/milepost/milepost/cmd/internal/stack"
@@ -94,7 +95,9 @@ func (b *bundle) requireNothingSecret(eventIDs []string) {
 	require.NoError(b.t, err)
 	texts := map[string]string{"the log": string(log)}
 	for _, eventID := range eventIDs {
-		texts["the history of "+eventID] = protojson.Format(b.history(eventID))
+		history, err := proto.Marshal(b.history(eventID)) // in JSON payloads would be base64
+		require.NoError(b.t, err)
+		texts["the history of "+eventID] = string(history)
 	}
 	delivery, err := os.ReadFile(filepath.Join(payloads, "vehicle-state-ev-full-v4.json"))
 	require.NoError(b.t, err)
@@ -116,6 +119,12 @@ func (b *bundle) history(workflowID string) *historypb.History {
 	if _, failed := errors.AsType[*temporal.WorkflowExecutionError](err); !failed {
 		require.NoError(b.t, err)
 	}
+	return b.historyOf(workflowID)
+}
+
+// historyOf is a workflow's history so far.
+func (b *bundle) historyOf(workflowID string) *historypb.History {
+	b.t.Helper()
 	history := &historypb.History{}
 	events := b.temporal.GetWorkflowHistory(b.t.Context(), workflowID, "", false, enumspb.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT)
 	for events.HasNext() {
@@ -129,14 +138,18 @@ func (b *bundle) history(workflowID string) *historypb.History {
 // replay replays what ran, and with -record keeps it for workflows' replay test.
 func (b *bundle) replay(workflowIDs []string) {
 	b.t.Helper()
+	for _, workflowID := range workflowIDs {
+		b.replayHistory(b.ended(workflowID), b.history(workflowID))
+	}
+}
+
+func (b *bundle) replayHistory(name string, history *historypb.History) {
+	b.t.Helper()
 	replayer := worker.NewWorkflowReplayer()
 	workflows.Register(replayer)
-	for _, workflowID := range workflowIDs {
-		history := b.history(workflowID)
-		require.NoError(b.t, replayer.ReplayWorkflowHistory(nil, history))
-		if *record != "" {
-			path := filepath.Join(*record, b.ended(workflowID)+".json")
-			require.NoError(b.t, os.WriteFile(path, []byte(protojson.Format(history)), 0o644))
-		}
+	require.NoError(b.t, replayer.ReplayWorkflowHistory(nil, history))
+	if *record != "" {
+		path := filepath.Join(*record, name+".json")
+		require.NoError(b.t, os.WriteFile(path, []byte(protojson.Format(history)), 0o644))
 	}
 }

@@ -11,29 +11,85 @@ import (
 	"strings"
 
 	"github.com/google/uuid"
+
+	"github.com/milepost/milepost/db/keyset"
 )
 
-// managementToken is the given one, or the one kept with the data, or a new one.
-func (s *Stack) managementToken() (string, error) {
-	if s.options.ManagementToken != "" {
-		return s.options.ManagementToken, nil
+// secret is the one kept with the data under this name, or a new one, which is then kept.
+func (s *Stack) secret(name string, create func() (string, error)) (string, error) {
+	path := filepath.Join(s.options.DataDir, name)
+	if !s.options.Ephemeral {
+		kept, err := os.ReadFile(path) //nolint:gosec // the caller's own data directory
+		if err == nil {
+			return strings.TrimSpace(string(kept)), nil
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return "", fmt.Errorf("read %s: %w", name, err)
+		}
 	}
-	if s.options.Ephemeral {
-		return uuid.NewString(), nil
+	made, err := create()
+	if err != nil {
+		return "", fmt.Errorf("make %s: %w", name, err)
 	}
-	path := filepath.Join(s.options.DataDir, "management-token")
-	kept, err := os.ReadFile(path) //nolint:gosec // the caller's own data directory
-	if err == nil {
-		return strings.TrimSpace(string(kept)), nil
+	if err := os.WriteFile(path, []byte(made+"\n"), secretMode); err != nil {
+		return "", fmt.Errorf("keep %s: %w", name, err)
 	}
-	if !errors.Is(err, fs.ErrNotExist) {
-		return "", fmt.Errorf("read the management token: %w", err)
+	return made, nil
+}
+
+func newSecret() (string, error) { return uuid.NewString(), nil }
+
+func newKeyset() (string, error) {
+	made, err := keyset.New()
+	if err != nil {
+		return "", err
 	}
-	token := uuid.NewString()
-	if err := os.WriteFile(path, []byte(token+"\n"), secretMode); err != nil {
-		return "", fmt.Errorf("keep the management token: %w", err)
+	return made.Text(), nil
+}
+
+// Application is what a simulated Smartcar has to know of the stack's Milepost.
+type Application struct {
+	ClientID, APIClientID, ClientSecret, ManagementToken string
+	// RedirectURI is where owners come back to; WebhookURL takes deliveries.
+	RedirectURI, WebhookURL string
+}
+
+// clientID is the stack's application, the same on every machine: it is no secret.
+const (
+	clientID    = "3f6d1f0a-5f55-4b53-8f0e-6f6b1f2d9c01"
+	apiClientID = "client_3f6d1f0a5f55" // of v3; its secret is that of v2 here
+)
+
+func (s *Stack) secrets() (err error) {
+	if s.token = s.options.ManagementToken; s.token == "" {
+		if s.token, err = s.secret("management-token", newSecret); err != nil {
+			return err
+		}
 	}
-	return token, nil
+	if s.clientSecret, err = s.secret("client-secret", newSecret); err != nil {
+		return err
+	}
+	if s.connectSecret, err = s.secret("connect-secret", newSecret); err != nil {
+		return err
+	}
+	_, err = s.secret(keysetName, newKeyset)
+	return err
+}
+
+const keysetName = "keyset.json"
+
+// KeysetFile holds what the stack's tokens are encrypted with.
+func (s *Stack) KeysetFile() string { return filepath.Join(s.options.DataDir, keysetName) }
+
+// ConnectSecret signs links to the connect page.
+func (s *Stack) ConnectSecret() string { return s.connectSecret }
+
+// Application describes the stack's Milepost to a simulated Smartcar.
+func (s *Stack) Application() Application {
+	return Application{
+		ClientID: clientID, APIClientID: apiClientID, ClientSecret: s.clientSecret, ManagementToken: s.token,
+		RedirectURI: s.URL() + "/api/smartcar/callback", WebhookURL: s.URL() + "/api/smartcar/webhook",
+	}
 }
 
 // EnvironmentFile is the file in a data directory that says how to reach the stack.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -25,6 +26,11 @@ func (s *Stack) startMilepost(ctx context.Context) error {
 	}
 	if s.admin, err = s.address(adminPort, "the admin listener"); err != nil {
 		return err
+	}
+	if s.options.Smartcar != nil {
+		if s.smartcarURL, err = s.options.Smartcar(ctx, s.Application()); err != nil {
+			return fmt.Errorf("start the simulated Smartcar: %w", err)
+		}
 	}
 	s.serveEnvironment = os.Environ()
 	for name, value := range s.Environment() {
@@ -109,9 +115,31 @@ func (s *Stack) Environment() map[string]string {
 		"SMARTCAR_MANAGEMENT_TOKEN": s.token,
 		"MILEPOST_URL":              s.URL(),
 		"MILEPOST_ADMIN_URL":        s.AdminURL(),
+		"MILEPOST_KEYSET_FILE":      s.KeysetFile(),
+	}
+	if s.smartcarURL != "" {
+		maps.Copy(environment, s.connectEnvironment())
 	}
 	if !s.options.WithoutUI {
 		environment["TEMPORAL_UI_URL"] = s.Temporal.UIURL()
+	}
+	return environment
+}
+
+// connectEnvironment lets Milepost connect cars at the simulated Smartcar.
+func (s *Stack) connectEnvironment() map[string]string {
+	application := s.Application()
+	environment := map[string]string{
+		"SMARTCAR_CLIENT_ID":         application.ClientID,
+		"SMARTCAR_CLIENT_SECRET":     application.ClientSecret,
+		"SMARTCAR_IAM_CLIENT_ID":     application.APIClientID,
+		"SMARTCAR_IAM_CLIENT_SECRET": application.ClientSecret,
+		"SMARTCAR_REDIRECT_URI":      application.RedirectURI,
+		"SMARTCARSIM_URL":            s.smartcarURL,
+		"MILEPOST_CONNECT_SECRET":    s.connectSecret,
+	}
+	for _, host := range []string{"CONNECT", "AUTH", "IAM", "API", "VEHICLE", "MANAGEMENT"} {
+		environment["SMARTCAR_"+host+"_URL"] = s.smartcarURL
 	}
 	return environment
 }

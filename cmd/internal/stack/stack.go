@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"github.com/milepost/milepost/db"
+	"github.com/milepost/milepost/db/keyset"
 	"github.com/milepost/milepost/deploy/devstack"
 	"github.com/milepost/milepost/workflows/contract"
 )
@@ -56,21 +58,28 @@ type Options struct {
 	Unsafe bool
 	// WithoutUI leaves the Temporal UI out.
 	WithoutUI bool
+	// Smartcar starts a simulated Smartcar for the application, and gives its base URL; nil
+	// leaves Connect to the SMARTCAR_* variables of Environment.
+	Smartcar func(ctx context.Context, application Application) (url string, err error)
 	// Progress is told in words what happens. May be nil.
 	Progress func(message string)
 }
 
 // Stack is a running Milepost.
 type Stack struct {
-	options  Options
-	token    string
+	options                            Options
+	token, clientSecret, connectSecret string
+
 	Postgres *devstack.Postgres // nil when a DatabaseURL was given
 	Temporal *devstack.Temporal
 	Milepost *devstack.Supervisor
 	Store    *db.Store
+	// Vault is on the stack's own keyset.
+	Vault *db.Vault
 
 	databaseURL      string
 	receiver, admin  string // host:port
+	smartcarURL      string // "" for the real hosts
 	stopInReverse    []func(context.Context) error
 	serveEnvironment []string
 }
@@ -121,8 +130,7 @@ func (s *Stack) prepare(context.Context) error {
 			return err
 		}
 	}
-	s.token, err = s.managementToken()
-	return err
+	return s.secrets()
 }
 
 func (s *Stack) logs() string { return filepath.Join(s.options.DataDir, "logs") }
@@ -197,6 +205,11 @@ func (s *Stack) migrate(ctx context.Context) error {
 		store.Close()
 		return nil
 	})
+	cipher, err := keyset.Open(keyset.SourceConfig{File: s.KeysetFile(), Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		return fmt.Errorf("open the keyset: %w", err)
+	}
+	s.Vault = db.NewVault(store, cipher)
 	return seedFleet(ctx, store)
 }
 

@@ -8,14 +8,17 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 
+	"github.com/milepost/milepost/activities"
 	"github.com/milepost/milepost/db"
 )
 
-// EventMetrics counts how events end, and shows what waits.
+// EventMetrics counts how events, refreshes and notices end, and shows what waits.
 type EventMetrics struct {
-	closed metric.Int64Counter
-	depth  metric.Int64Gauge
-	oldest metric.Float64Gauge
+	closed  metric.Int64Counter
+	depth   metric.Int64Gauge
+	oldest  metric.Float64Gauge
+	tokens  metric.Int64Counter
+	notices metric.Int64Counter
 }
 
 // NewEventMetrics makes the instruments.
@@ -26,7 +29,22 @@ func NewEventMetrics(meter metric.Meter) (*EventMetrics, error) {
 		metric.WithDescription("Ledger rows whose workflow has not been started."))
 	oldest, err3 := meter.Float64Gauge("milepost_backlog_age_seconds", metric.WithUnit("s"),
 		metric.WithDescription("Age of the oldest ledger row whose workflow has not been started."))
-	return &EventMetrics{closed: closed, depth: depth, oldest: oldest}, errors.Join(err, err2, err3)
+	tokens, err4 := meter.Int64Counter("milepost_token_refreshes",
+		metric.WithDescription("Attempts to have tokens refreshed, by what they came to."))
+	notices, err5 := meter.Int64Counter("milepost_notices_closed",
+		metric.WithDescription("Notices to the application that were delivered, or given up."))
+	metrics := &EventMetrics{closed: closed, depth: depth, oldest: oldest, tokens: tokens, notices: notices}
+	return metrics, errors.Join(err, err2, err3, err4, err5)
+}
+
+// TokensRefreshed counts one attempt to have tokens refreshed.
+func (m *EventMetrics) TokensRefreshed(ctx context.Context, result activities.RefreshResult) {
+	m.tokens.Add(ctx, 1, metric.WithAttributes(attribute.String("result", string(result))))
+}
+
+// NoticeClosed counts one notice to the application.
+func (m *EventMetrics) NoticeClosed(ctx context.Context, delivered bool) {
+	m.notices.Add(ctx, 1, metric.WithAttributes(attribute.Bool("delivered", delivered)))
 }
 
 // EventClosed counts one closed event under its outcome or failure class.

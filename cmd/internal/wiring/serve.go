@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"sync"
 	"time"
 
 	"go.temporal.io/sdk/client"
@@ -65,6 +66,12 @@ type process struct {
 	temporal  client.Client
 	namespace string
 	starter   *starter.Starter
+	requests  *starter.Requests
+
+	tokens     *db.Store // a pool of its own: each refresh under way holds a connection of it
+	vault      *db.Vault
+	smartcar   *Smartcar
+	activities *activities.Activities
 }
 
 func newProcess(ctx context.Context, options Options) (*process, error) {
@@ -77,41 +84,79 @@ func newProcess(ctx context.Context, options Options) (*process, error) {
 	if p.events, err = telemetry.NewEventMetrics(meter); err != nil {
 		return nil, fmt.Errorf("make instruments: %w", err)
 	}
-	settings := options.Config.Database
-	if p.ledger, err = db.Open(ctx, db.Config{URL: settings.URL.Reveal(), MaxConnections: settings.LedgerConnections}); err != nil {
-		return nil, err
-	}
-	if p.store, err = db.Open(ctx, db.Config{URL: settings.URL.Reveal(), MaxConnections: settings.Connections}); err != nil {
-		p.ledger.Close()
-		return nil, err
-	}
-	if p.temporal, p.namespace, err = NewTemporalClient(p.logger, meter); err != nil {
-		p.close()
-		return nil, err
-	}
-	p.starter, err = starter.New(starter.Deps{
-		Ledger: p.store, Stale: p.store, Temporal: p.temporal, Logger: p.logger,
-		Concurrency: options.Config.StartConcurrency, UnknownVehicleGrace: options.Config.UnknownVehicleGrace,
-		HealAfter: options.Config.HealAfter,
-	})
-	if err != nil {
-		p.close()
-		return nil, err
+	for _, step := range []func(context.Context) error{p.openStores, p.openTemporal, p.openSmartcar, p.openStarters} {
+		if err := step(ctx); err != nil {
+			p.close()
+			return nil, err
+		}
 	}
 	return p, nil
+}
+
+func (p *process) openStores(ctx context.Context) (err error) {
+	settings := p.options.Config.Database
+	url := settings.URL.Reveal()
+	if p.ledger, err = db.Open(ctx, db.Config{URL: url, MaxConnections: settings.LedgerConnections}); err != nil {
+		return err
+	}
+	if p.store, err = db.Open(ctx, db.Config{URL: url, MaxConnections: settings.Connections}); err != nil {
+		return err
+	}
+	p.tokens, err = db.Open(ctx, db.Config{URL: url, MaxConnections: p.options.Config.TokenConnections})
+	return err
+}
+
+func (p *process) openTemporal(context.Context) (err error) {
+	p.temporal, p.namespace, err = NewTemporalClient(p.logger, p.metrics.Meter(meterName))
+	return err
+}
+
+func (p *process) openSmartcar(context.Context) error {
+	cipher, err := OpenKeyset(p.options.Config.Keyset, p.logger)
+	if err != nil {
+		return err
+	}
+	p.vault = db.NewVault(p.tokens, cipher)
+	if p.smartcar, err = NewSmartcar(p.options.Config.Smartcar); err != nil {
+		return err
+	}
+	p.activities, err = p.newActivities()
+	return err
+}
+
+func (p *process) openStarters(context.Context) (err error) {
+	settings := p.options.Config
+	p.starter, err = starter.New(starter.Deps{
+		Ledger: p.store, Stale: p.store, Temporal: p.temporal, Logger: p.logger,
+		Concurrency: settings.StartConcurrency, UnknownVehicleGrace: settings.UnknownVehicleGrace,
+		HealAfter: settings.HealAfter,
+	})
+	if err != nil {
+		return err
+	}
+	p.requests, err = starter.NewRequests(starter.RequestsDeps{
+		Store: p.store, Temporal: p.temporal, Codes: p.activities, Logger: p.logger, Notices: settings.NoticeURL != "",
+	})
+	return err
 }
 
 func (p *process) close() {
 	if p.temporal != nil {
 		p.temporal.Close()
 	}
-	p.store.Close()
-	p.ledger.Close()
+	for _, store := range []*db.Store{p.tokens, p.store, p.ledger} {
+		if store != nil {
+			store.Close()
+		}
+	}
 }
 
 func (p *process) run(ctx context.Context) error {
 	handler, err := p.receiver()
 	if err != nil {
+		return err
+	}
+	if err := p.verifyKeysetAtStart(ctx); err != nil {
 		return err
 	}
 	// Starting and processing go on until the last request has been answered.
@@ -123,6 +168,7 @@ func (p *process) run(ctx context.Context) error {
 		return serveUntil(ctx, api.NewServer(p.options.Config.Listen, handler))
 	})
 	group.Go(func() error { return p.process(background) })
+	group.Go(func() error { return p.keepTokens(background) })
 	group.Go(func() error {
 		return serveUntil(background, p.admin())
 	})
@@ -163,6 +209,9 @@ func (p *process) receiver() (http.Handler, error) {
 	if p.options.Roles.Has(RoleReceiver) {
 		deps.Ledger = &receiverLedger{ledger: db.NewLedger(p.ledger), wake: p.starter.Wake}
 	}
+	if p.options.Roles.Has(RoleReceiver) {
+		p.addConnect(&deps)
+	}
 	return api.NewHandler(deps)
 }
 
@@ -186,35 +235,33 @@ func (p *process) process(ctx context.Context) error {
 	if err := awaitTemporal(ctx, p.temporal, p.namespace, p.logger); err != nil {
 		return ignoreCanceled(err)
 	}
+	var background sync.WaitGroup
+	defer background.Wait()
 	if p.options.Roles.Has(RoleWorker) {
 		stop, err := p.startWorker(ctx)
 		if err != nil {
 			return ignoreCanceled(err)
 		}
 		defer stop()
+		background.Go(func() { keepFleetChecked(ctx, p.temporal, p.logger) })
 	}
 	if p.options.Roles.Has(RoleStarter) {
+		background.Go(func() { p.requests.Run(ctx) })
 		return p.starter.Run(ctx)
 	}
 	<-ctx.Done()
 	return nil
 }
 
-// startWorker keeps trying until the worker polls.
+// startWorker keeps trying until the workers poll.
 func (p *process) startWorker(ctx context.Context) (stop func(), err error) {
-	registered, err := activities.New(activities.Deps{Store: p.store, Logger: p.logger, Observer: p.events})
-	if err != nil {
-		return nil, err
-	}
+	fatal := func(err error) { p.logger.Error("worker.failed", slog.String("error", err.Error())) }
 	for {
-		worker := newWorker(p.temporal, registered, func(err error) {
-			p.logger.Error("worker.failed", slog.String("error", err.Error()))
-		})
-		err := worker.Start()
+		started, err := startWorkers(p.temporal, p.activities, p.options.Config.CallsPerSecond, fatal)
 		if err == nil {
-			return worker.Stop, nil
+			return started.stop, nil
 		}
-		worker.Stop()
+		started.stop()
 		p.logger.Warn("worker.not_started", slog.String("error", err.Error()))
 		select {
 		case <-time.After(temporalRetryPause):

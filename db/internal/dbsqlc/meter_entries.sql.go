@@ -58,3 +58,19 @@ func (q *Queries) SupersedeEntry(ctx context.Context, readingID int64) error {
 	_, err := q.db.Exec(ctx, supersedeEntry, readingID)
 	return err
 }
+
+const takeEntry = `-- name: TakeEntry :exec
+UPDATE meter_entries
+SET vehicle_id = $1, superseded_at = COALESCE(superseded_at, now())
+WHERE reading_id = $2
+`
+
+type TakeEntryParams struct {
+	VehicleID int64
+	ReadingID int64
+}
+
+func (q *Queries) TakeEntry(ctx context.Context, arg TakeEntryParams) error {
+	_, err := q.db.Exec(ctx, takeEntry, arg.VehicleID, arg.ReadingID)
+	return err
+}

@@ -23,6 +23,16 @@ type MeterEntry struct {
 	CreatedAt    time.Time
 }
 
+type Notice struct {
+	ID                string
+	NoticeType        string
+	SmartcarVehicleID string
+	Body              string
+	CreatedAt         time.Time
+	DeliveredAt       *time.Time
+	GivenUpAt         *time.Time
+}
+
 type OdometerReading struct {
 	ID               int64
 	VehicleID        int64
@@ -39,6 +49,29 @@ type OdometerReading struct {
 	CreatedAt        time.Time
 }
 
+type SmartcarConsent struct {
+	ID                string
+	StateHash         []byte
+	BrowserHash       []byte
+	UserID            int64
+	SmartcarVehicleID string
+	Api               string
+	Phase             string
+	Reason            string
+	Code              []byte
+	CodeKeyID         *int64
+	SmartcarUserID    string
+	TokenID           *int64
+	ConnectedVehicles []string
+	RefusedMake       string
+	RefusedModel      string
+	RefusedYear       int32
+	CreatedAt         time.Time
+	ExpiresAt         time.Time
+	AnsweredAt        *time.Time
+	ClosedAt          *time.Time
+}
+
 type SmartcarSyncLog struct {
 	ID                int64
 	SyncType          string
@@ -48,12 +81,47 @@ type SmartcarSyncLog struct {
 	CreatedAt         time.Time
 }
 
+type SmartcarToken struct {
+	ID                   int64
+	YourAppUserID        int64
+	SmartcarUserID       string
+	SmartcarVehicleID    string
+	SmartcarAccessToken  []byte
+	SmartcarRefreshToken []byte
+	KeyID                int64
+	ExpiresAt            time.Time
+	IssuedAt             time.Time
+	Generation           int64
+	RefreshID            int64
+	Status               string
+	LastError            string
+	LastErrorAt          *time.Time
+	CreatedAt            time.Time
+	UpdatedAt            time.Time
+}
+
+type SmartcarTokenRefresh struct {
+	ID         int64
+	TokenID    int64
+	Generation int64
+	StartedAt  time.Time
+	FinishedAt *time.Time
+	Outcome    *string
+}
+
 type SmartcarVehicle struct {
-	SmartcarVehicleID string
-	VehicleID         int64
-	IsActive          bool
-	CreatedAt         time.Time
-	UpdatedAt         time.Time
+	SmartcarVehicleID   string
+	VehicleID           int64
+	IsActive            bool
+	CreatedAt           time.Time
+	UpdatedAt           time.Time
+	SmartcarUserID      string
+	Api                 string
+	TokenID             *int64
+	Permissions         []string
+	ConnectionState     string
+	ReauthSince         *time.Time
+	SubscribedWebhookID string
 }
 
 type SmartcarWebhookEvent struct {
@@ -92,10 +160,11 @@ type SmartcarWebhookEventAudit struct {
 }
 
 type User struct {
-	ID        int64
-	Email     string
-	Name      string
-	CreatedAt time.Time
+	ID         int64
+	Email      string
+	Name       string
+	CreatedAt  time.Time
+	ExternalID string
 }
 
 type Vehicle struct {
@@ -107,6 +176,7 @@ type Vehicle struct {
 	Year           int32
 	CreatedAt      time.Time
 	UpdatedAt      time.Time
+	Vin            string
 }
 
 type VehicleDatum struct {
@@ -129,4 +199,13 @@ type WebhookLog struct {
 	EventType         string
 	Payload           []byte
 	ReceivedAt        time.Time
+}
+
+type WorkflowRequest struct {
+	ID           int64
+	Kind         string
+	Subject      string
+	Signal       string
+	ClaimedUntil *time.Time
+	CreatedAt    time.Time
 }

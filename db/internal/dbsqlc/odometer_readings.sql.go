@@ -189,6 +189,60 @@ func (q *Queries) ReadingsAfter(ctx context.Context, arg ReadingsAfterParams) ([
 	return items, nil
 }
 
+const readingsOfVehicle = `-- name: ReadingsOfVehicle :many
+SELECT id, observed_at, odometer_km, observed_at_source, reported_value, reported_unit, unit_assumed, source_type,
+       event_id, verdict, confirmed
+FROM odometer_readings
+WHERE vehicle_id = $1
+ORDER BY observed_at, odometer_km
+`
+
+type ReadingsOfVehicleRow struct {
+	ID               int64
+	ObservedAt       time.Time
+	OdometerKm       decimal.Decimal
+	ObservedAtSource string
+	ReportedValue    decimal.Decimal
+	ReportedUnit     string
+	UnitAssumed      bool
+	SourceType       string
+	EventID          string
+	Verdict          string
+	Confirmed        bool
+}
+
+func (q *Queries) ReadingsOfVehicle(ctx context.Context, vehicleID int64) ([]ReadingsOfVehicleRow, error) {
+	rows, err := q.db.Query(ctx, readingsOfVehicle, vehicleID)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ReadingsOfVehicleRow
+	for rows.Next() {
+		var i ReadingsOfVehicleRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.ObservedAt,
+			&i.OdometerKm,
+			&i.ObservedAtSource,
+			&i.ReportedValue,
+			&i.ReportedUnit,
+			&i.UnitAssumed,
+			&i.SourceType,
+			&i.EventID,
+			&i.Verdict,
+			&i.Confirmed,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const setVerdict = `-- name: SetVerdict :exec
 UPDATE odometer_readings SET verdict = $1 WHERE id = $2
 `
@@ -201,4 +255,27 @@ type SetVerdictParams struct {
 func (q *Queries) SetVerdict(ctx context.Context, arg SetVerdictParams) error {
 	_, err := q.db.Exec(ctx, setVerdict, arg.Verdict, arg.ID)
 	return err
+}
+
+const takeReading = `-- name: TakeReading :execrows
+UPDATE odometer_readings AS taken
+SET vehicle_id = $1, verdict = 'undecided'
+WHERE taken.id = $2 AND NOT EXISTS (
+    SELECT 1 FROM odometer_readings AS there
+    WHERE there.vehicle_id = $1 AND there.observed_at = taken.observed_at AND there.odometer_km = taken.odometer_km
+)
+`
+
+type TakeReadingParams struct {
+	VehicleID int64
+	ID        int64
+}
+
+// An observation that the other vehicle has as well stays behind.
+func (q *Queries) TakeReading(ctx context.Context, arg TakeReadingParams) (int64, error) {
+	result, err := q.db.Exec(ctx, takeReading, arg.VehicleID, arg.ID)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
 }

@@ -9,11 +9,23 @@ import (
 	"context"
 )
 
+const lockUser = `-- name: LockUser :one
+SELECT id FROM users WHERE id = $1 FOR NO KEY UPDATE
+`
+
+// Two consents of one owner store their vehicles one after the other.
+func (q *Queries) LockUser(ctx context.Context, id int64) (int64, error) {
+	row := q.db.QueryRow(ctx, lockUser, id)
+	var id_2 int64
+	err := row.Scan(&id_2)
+	return id_2, err
+}
+
 const upsertUser = `-- name: UpsertUser :one
 INSERT INTO users (email, name)
 VALUES ($1, $2)
-ON CONFLICT (email) DO UPDATE SET name = EXCLUDED.name
-RETURNING id
+ON CONFLICT (email) DO UPDATE SET name = CASE WHEN EXCLUDED.name = '' THEN users.name ELSE EXCLUDED.name END
+RETURNING id, external_id
 `
 
 type UpsertUserParams struct {
@@ -21,9 +33,14 @@ type UpsertUserParams struct {
 	Name  string
 }
 
-func (q *Queries) UpsertUser(ctx context.Context, arg UpsertUserParams) (int64, error) {
+type UpsertUserRow struct {
+	ID         int64
+	ExternalID string
+}
+
+func (q *Queries) UpsertUser(ctx context.Context, arg UpsertUserParams) (UpsertUserRow, error) {
 	row := q.db.QueryRow(ctx, upsertUser, arg.Email, arg.Name)
-	var id int64
-	err := row.Scan(&id)
-	return id, err
+	var i UpsertUserRow
+	err := row.Scan(&i.ID, &i.ExternalID)
+	return i, err
 }

@@ -9,65 +9,59 @@ import (
 	"context"
 )
 
-const activateConnection = `-- name: ActivateConnection :exec
-UPDATE smartcar_vehicles
-SET is_active = true, updated_at = now()
-WHERE smartcar_vehicle_id = $1 AND NOT is_active
+const describeVehicle = `-- name: DescribeVehicle :exec
+UPDATE vehicles
+SET smartcar_user_id = CASE WHEN $1::text = '' THEN smartcar_user_id ELSE $1 END,
+    make = CASE WHEN $2::text = '' THEN make ELSE $2 END,
+    model = CASE WHEN $3::text = '' THEN model ELSE $3 END,
+    year = CASE WHEN $4::integer = 0 THEN year ELSE $4 END,
+    vin = CASE WHEN $5::text = '' THEN vin ELSE $5 END,
+    updated_at = now()
+WHERE id = $6
 `
 
-func (q *Queries) ActivateConnection(ctx context.Context, smartcarVehicleID string) error {
-	_, err := q.db.Exec(ctx, activateConnection, smartcarVehicleID)
+type DescribeVehicleParams struct {
+	SmartcarUserID string
+	Make           string
+	Model          string
+	Year           int32
+	Vin            string
+	ID             int64
+}
+
+// What Smartcar did not say this time stays as it was.
+func (q *Queries) DescribeVehicle(ctx context.Context, arg DescribeVehicleParams) error {
+	_, err := q.db.Exec(ctx, describeVehicle,
+		arg.SmartcarUserID,
+		arg.Make,
+		arg.Model,
+		arg.Year,
+		arg.Vin,
+		arg.ID,
+	)
 	return err
 }
 
-const deactivateConnection = `-- name: DeactivateConnection :execrows
-UPDATE smartcar_vehicles
-SET is_active = false, updated_at = now()
-WHERE smartcar_vehicle_id = $1 AND is_active
+const findVehicleByVIN = `-- name: FindVehicleByVIN :one
+SELECT id FROM vehicles WHERE your_app_user_id = $1 AND vin = $2 AND vin <> '' ORDER BY id LIMIT 1
 `
 
-func (q *Queries) DeactivateConnection(ctx context.Context, smartcarVehicleID string) (int64, error) {
-	result, err := q.db.Exec(ctx, deactivateConnection, smartcarVehicleID)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected(), nil
+type FindVehicleByVINParams struct {
+	YourAppUserID int64
+	Vin           string
 }
 
-const findConnection = `-- name: FindConnection :one
-SELECT vehicle_id, is_active FROM smartcar_vehicles WHERE smartcar_vehicle_id = $1
-`
-
-type FindConnectionRow struct {
-	VehicleID int64
-	IsActive  bool
-}
-
-func (q *Queries) FindConnection(ctx context.Context, smartcarVehicleID string) (FindConnectionRow, error) {
-	row := q.db.QueryRow(ctx, findConnection, smartcarVehicleID)
-	var i FindConnectionRow
-	err := row.Scan(&i.VehicleID, &i.IsActive)
-	return i, err
-}
-
-const insertConnection = `-- name: InsertConnection :exec
-INSERT INTO smartcar_vehicles (smartcar_vehicle_id, vehicle_id, is_active)
-VALUES ($1, $2, true)
-`
-
-type InsertConnectionParams struct {
-	SmartcarVehicleID string
-	VehicleID         int64
-}
-
-func (q *Queries) InsertConnection(ctx context.Context, arg InsertConnectionParams) error {
-	_, err := q.db.Exec(ctx, insertConnection, arg.SmartcarVehicleID, arg.VehicleID)
-	return err
+// The same car of the same owner, whatever Smartcar calls it now.
+func (q *Queries) FindVehicleByVIN(ctx context.Context, arg FindVehicleByVINParams) (int64, error) {
+	row := q.db.QueryRow(ctx, findVehicleByVIN, arg.YourAppUserID, arg.Vin)
+	var id int64
+	err := row.Scan(&id)
+	return id, err
 }
 
 const insertVehicle = `-- name: InsertVehicle :one
-INSERT INTO vehicles (your_app_user_id, smartcar_user_id, make, model, year)
-VALUES ($1, $2, $3, $4, $5)
+INSERT INTO vehicles (your_app_user_id, smartcar_user_id, make, model, year, vin)
+VALUES ($1, $2, $3, $4, $5, $6)
 RETURNING id
 `
 
@@ -77,6 +71,7 @@ type InsertVehicleParams struct {
 	Make           string
 	Model          string
 	Year           int32
+	Vin            string
 }
 
 func (q *Queries) InsertVehicle(ctx context.Context, arg InsertVehicleParams) (int64, error) {
@@ -86,6 +81,7 @@ func (q *Queries) InsertVehicle(ctx context.Context, arg InsertVehicleParams) (i
 		arg.Make,
 		arg.Model,
 		arg.Year,
+		arg.Vin,
 	)
 	var id int64
 	err := row.Scan(&id)
@@ -102,4 +98,74 @@ func (q *Queries) LockVehicle(ctx context.Context, vehicleID int64) (int64, erro
 	var id int64
 	err := row.Scan(&id)
 	return id, err
+}
+
+const possibleDuplicates = `-- name: PossibleDuplicates :many
+SELECT one.id AS vehicle_id, other.id AS other_vehicle_id, owner.email AS owner, one.make, one.model, one.year
+FROM vehicles AS one
+JOIN vehicles AS other ON other.your_app_user_id = one.your_app_user_id AND other.id > one.id
+    AND other.make = one.make AND other.model = one.model AND other.year = one.year
+    AND (one.vin = '' OR other.vin = '' OR one.vin = other.vin)
+JOIN users AS owner ON owner.id = one.your_app_user_id
+WHERE EXISTS (SELECT 1 FROM smartcar_vehicles WHERE vehicle_id = one.id)
+  AND EXISTS (SELECT 1 FROM smartcar_vehicles WHERE vehicle_id = other.id)
+ORDER BY one.id, other.id
+LIMIT $1
+`
+
+type PossibleDuplicatesRow struct {
+	VehicleID      int64
+	OtherVehicleID int64
+	Owner          string
+	Make           string
+	Model          string
+	Year           int32
+}
+
+// Vehicles of one owner that may be one car under two Smartcar ids.
+func (q *Queries) PossibleDuplicates(ctx context.Context, maxRows int32) ([]PossibleDuplicatesRow, error) {
+	rows, err := q.db.Query(ctx, possibleDuplicates, maxRows)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []PossibleDuplicatesRow
+	for rows.Next() {
+		var i PossibleDuplicatesRow
+		if err := rows.Scan(
+			&i.VehicleID,
+			&i.OtherVehicleID,
+			&i.Owner,
+			&i.Make,
+			&i.Model,
+			&i.Year,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const sameKindOfVehicle = `-- name: SameKindOfVehicle :one
+SELECT one.your_app_user_id = other.your_app_user_id AND one.make = other.make AND one.model = other.model
+       AND one.year = other.year AND (one.vin = '' OR other.vin = '' OR one.vin = other.vin) AS same_kind
+FROM vehicles AS one, vehicles AS other
+WHERE one.id = $1 AND other.id = $2
+`
+
+type SameKindOfVehicleParams struct {
+	One   int64
+	Other int64
+}
+
+// Whether two vehicles may be one: the same owner, make, model and year, and no different VINs.
+func (q *Queries) SameKindOfVehicle(ctx context.Context, arg SameKindOfVehicleParams) (*bool, error) {
+	row := q.db.QueryRow(ctx, sameKindOfVehicle, arg.One, arg.Other)
+	var same_kind *bool
+	err := row.Scan(&same_kind)
+	return same_kind, err
 }

@@ -1,0 +1,104 @@
+package activities
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"go.temporal.io/api/workflowservice/v1"
+	"go.temporal.io/sdk/activity"
+
+	"github.com/milepost/milepost/db"
+	"github.com/milepost/milepost/workflows/contract"
+)
+
+// WorkflowLister is the part of the Temporal client that CheckFleet uses.
+type WorkflowLister interface {
+	ListWorkflow(
+		ctx context.Context, request *workflowservice.ListWorkflowExecutionsRequest,
+	) (*workflowservice.ListWorkflowExecutionsResponse, error)
+}
+
+const (
+	fleetPage         = 500
+	runningTokensOnly = "WorkflowType = '" + contract.TokenRefreshWorkflow + "' AND ExecutionStatus = 'Running'"
+)
+
+// CheckFleet makes the set of running TokenRefresh workflows equal the set of
+// vehicles that have tokens: it asks for those that are missing, and lets those look
+// at the database again that ought to have ended.
+//
+// Idempotent: a workflow that is asked for twice is started once, and to look again
+// does no harm, as when Temporal's list lags behind. Tried again while the database or
+// Temporal is away.
+func (a *Activities) CheckFleet(ctx context.Context) (contract.CheckFleetResult, error) {
+	if a.deps.Workflows == nil {
+		return contract.CheckFleetResult{}, classify(errNotConfigured)
+	}
+	running, err := a.runningTokenRefreshes(ctx)
+	if err != nil {
+		return contract.CheckFleetResult{}, classify(err)
+	}
+	var result contract.CheckFleetResult
+	for after := ""; ; {
+		vehicles, err := a.deps.Store.VehiclesWithTokens(ctx, after, fleetPage)
+		if err != nil {
+			return result, classify(err)
+		}
+		for _, vehicle := range vehicles {
+			result.Vehicles++
+			if !running[vehicle] {
+				result.Started++
+				err = errors.Join(err, a.requestTokenRefresh(ctx, vehicle))
+			}
+			delete(running, vehicle)
+		}
+		if err != nil {
+			return result, classify(err)
+		}
+		if len(vehicles) < fleetPage {
+			break
+		}
+		after = vehicles[len(vehicles)-1]
+		activity.RecordHeartbeat(ctx, after)
+	}
+	for vehicle := range running {
+		result.Nudged++
+		if err := a.requestTokenRefresh(ctx, vehicle); err != nil {
+			return result, classify(err)
+		}
+	}
+	if result.Started > 0 || result.Nudged > 0 {
+		a.deps.Logger.Info("fleet.corrected", slog.Int("vehicles", result.Vehicles),
+			slog.Int("started", result.Started), slog.Int("nudged", result.Nudged))
+	}
+	return result, nil
+}
+
+func (a *Activities) requestTokenRefresh(ctx context.Context, vehicle string) error {
+	return a.deps.Store.RequestWorkflow(ctx, db.WorkflowRequest{
+		Kind: db.RequestTokenRefresh, Subject: vehicle, Signal: db.SignalReconnected,
+	})
+}
+
+func (a *Activities) runningTokenRefreshes(ctx context.Context) (map[string]bool, error) {
+	running := map[string]bool{}
+	request := &workflowservice.ListWorkflowExecutionsRequest{PageSize: fleetPage, Query: runningTokensOnly}
+	for {
+		page, err := a.deps.Workflows.ListWorkflow(ctx, request)
+		if err != nil {
+			return nil, fmt.Errorf("list workflows: %w", err)
+		}
+		for _, execution := range page.GetExecutions() {
+			if vehicle, found := contract.TokenRefreshVehicle(execution.GetExecution().GetWorkflowId()); found {
+				running[vehicle] = true
+			}
+		}
+		if len(page.GetNextPageToken()) == 0 {
+			return running, nil
+		}
+		request.NextPageToken = page.GetNextPageToken()
+		activity.RecordHeartbeat(ctx)
+	}
+}

@@ -1,0 +1,121 @@
+package activities_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	commonpb "go.temporal.io/api/common/v1"
+	workflowpb "go.temporal.io/api/workflow/v1"
+	"go.temporal.io/api/workflowservice/v1"
+	"go.temporal.io/sdk/testsuite"
+
+	"github.com/milepost/milepost/activities"
+	"github.com/milepost/milepost/db"
+	"github.com/milepost/milepost/workflows/contract"
+)
+
+// listing is a Temporal that lists running workflows in pages of two.
+type listing struct {
+	ids     []string
+	err     error
+	queries []string
+}
+
+func (l *listing) ListWorkflow(
+	_ context.Context, request *workflowservice.ListWorkflowExecutionsRequest,
+) (*workflowservice.ListWorkflowExecutionsResponse, error) {
+	l.queries = append(l.queries, request.GetQuery())
+	first, _ := strconv.Atoi(string(request.GetNextPageToken())) // no token is the first page
+	last := min(first+2, len(l.ids))
+	response := &workflowservice.ListWorkflowExecutionsResponse{}
+	for _, id := range l.ids[first:last] {
+		response.Executions = append(response.Executions, &workflowpb.WorkflowExecutionInfo{
+			Execution: &commonpb.WorkflowExecution{WorkflowId: id},
+		})
+	}
+	if last < len(l.ids) {
+		response.NextPageToken = []byte(strconv.Itoa(last))
+	}
+	return response, l.err
+}
+
+// checkFleet runs the activity as a worker would: it records heartbeats.
+func (b *connected) checkFleet(temporal *listing) (contract.CheckFleetResult, error) {
+	b.t.Helper()
+	b.deps.Workflows = temporal
+	a, err := activities.New(b.deps)
+	require.NoError(b.t, err)
+	suite := testsuite.WorkflowTestSuite{}
+	environment := suite.NewTestActivityEnvironment()
+	a.Register(environment)
+	value, err := environment.ExecuteActivity(contract.CheckFleetActivity)
+	if err != nil {
+		return contract.CheckFleetResult{}, err
+	}
+	var result contract.CheckFleetResult
+	require.NoError(b.t, value.Get(&result))
+	return result, nil
+}
+
+func TestEveryVehicleWithTokensHasItsWorkflowAndNoOtherHasOne(t *testing.T) {
+	t.Parallel()
+	b := setupSmartcar(t)
+	b.family(driver, "a-running", "b-missing", "c-running", "d-disconnecting", "e-reauth", "f-ended")
+	b.connectV3(driver, "g-v3")
+	require.NoError(t, b.store.DisconnectVehicle(t.Context(), "d-disconnecting"))
+	b.execute("UPDATE smartcar_vehicles SET connection_state = 'reauth_required' WHERE smartcar_vehicle_id = 'e-reauth'")
+	b.execute("UPDATE smartcar_vehicles SET is_active = false, connection_state = 'disconnected' WHERE smartcar_vehicle_id = 'f-ended'")
+	b.execute("DELETE FROM workflow_requests")
+	running := func(vehicles ...string) *listing {
+		temporal := &listing{ids: []string{"connect/consent", "a-running"}} // not of a vehicle's tokens
+		for _, vehicle := range vehicles {
+			temporal.ids = append(temporal.ids, contract.TokenRefreshID(vehicle))
+		}
+		return temporal
+	}
+	temporal := running("a-running", "c-running", "f-ended", "g-v3", "unheard-of")
+	result, err := b.checkFleet(temporal)
+	require.NoError(t, err)
+	require.Equal(t, contract.CheckFleetResult{Vehicles: 5, Started: 3, Nudged: 3}, result)
+	require.Equal(t, []string{"b-missing", "d-disconnecting", "e-reauth", "f-ended", "g-v3", "unheard-of"},
+		texts(t, b.url, "SELECT subject FROM workflow_requests WHERE kind = 'token_refresh' AND signal = '"+db.SignalReconnected+"' ORDER BY subject"))
+	require.Equal(t, slices.Repeat([]string{"WorkflowType = 'TokenRefresh' AND ExecutionStatus = 'Running'"}, 4), temporal.queries)
+	require.Contains(t, b.logs.String(), "fleet.corrected")
+
+	b.execute("DELETE FROM workflow_requests")
+	b.logs.Reset()
+	result, err = b.checkFleet(running("a-running", "b-missing", "c-running", "d-disconnecting", "e-reauth"))
+	require.NoError(t, err)
+	require.Equal(t, contract.CheckFleetResult{Vehicles: 5}, result)
+	require.Equal(t, "0", b.count("workflow_requests"))
+	require.Empty(t, b.logs.String(), "nothing to correct is nothing to say")
+}
+
+func TestALargeFleetIsGoneThroughInPages(t *testing.T) {
+	t.Parallel()
+	b := setupSmartcar(t)
+	tokenID := b.family(driver, car)
+	const vehicles = 1000 // two full pages, and a third one that is empty
+	b.execute(fmt.Sprintf(`INSERT INTO smartcar_vehicles (smartcar_vehicle_id, vehicle_id, token_id)
+		SELECT 'fleet-' || number, %d, %d FROM generate_series(1, %d) AS number`, b.vehicleID, tokenID, vehicles-1))
+	temporal := &listing{ids: []string{contract.TokenRefreshID("fleet-1"), contract.TokenRefreshID("fleet-999")}}
+	result, err := b.checkFleet(temporal)
+	require.NoError(t, err)
+	require.Equal(t, contract.CheckFleetResult{Vehicles: vehicles, Started: vehicles - 2}, result)
+	require.Equal(t, fmt.Sprint(vehicles-2), b.count("(SELECT DISTINCT subject FROM workflow_requests) AS asked"))
+}
+
+func TestTheFleetIsLeftAloneWhileTemporalIsAway(t *testing.T) {
+	t.Parallel()
+	b := setupSmartcar(t)
+	b.family(driver, car)
+	_, err := b.checkFleet(&listing{err: errors.New(hush)})
+	requireTransient(t, err, "unexpected", 0)
+	require.Equal(t, "0", b.count("workflow_requests"))
+	b.requireSilence(err.Error())
+}

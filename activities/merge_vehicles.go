@@ -1,0 +1,40 @@
+package activities
+
+import (
+	"context"
+
+	"github.com/milepost/milepost/db"
+)
+
+// MergeVehicles continues one meter history for a car that came back under a new
+// Smartcar id, as support staff have confirmed: the readings of the one vehicle are
+// decided again among those of the other, by the same rules and in one transaction.
+//
+// It is no activity, but what a command does. Idempotent: what is merged is one vehicle.
+func MergeVehicles(ctx context.Context, store *db.Store, merge db.Merge) error {
+	return store.MergeVehicles(ctx, merge, func(transaction *db.VehicleTransaction, readings []db.NewReading) error {
+		for _, reading := range readings {
+			taken, err := transaction.TakeReading(ctx, reading)
+			if err != nil {
+				return err
+			}
+			if !taken {
+				// The same observation is in both histories: it counts once, and is confirmed if either is.
+				if err := transaction.Supersede(ctx, reading.ID); err != nil {
+					return err
+				}
+				if err := transaction.Redecide(ctx, closingOf(reading.EventID, verdictDuplicate)); err != nil {
+					return err
+				}
+			}
+			stored, around, err := transaction.AddReading(ctx, reading, reading.ObservedAt.Add(-duplicateWindow))
+			if err != nil {
+				return err
+			}
+			if _, _, err := redecide(ctx, transaction, "", stored, around); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}

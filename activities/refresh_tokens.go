@@ -1,0 +1,91 @@
+package activities
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+
+	"github.com/milepost/milepost/api/smartcar"
+	"github.com/milepost/milepost/db"
+	"github.com/milepost/milepost/workflows/contract"
+)
+
+// The log events of refreshing, which alarms rely on.
+const (
+	logTokensRefreshed     = "tokens.refreshed"
+	logReauthRequired      = "tokens.reauth_required"
+	logCredentialsRefused  = "smartcar.credentials_refused" //nolint:gosec // a name
+	logRefreshFailed       = "tokens.refresh_failed"
+	logRefreshRecovered    = "tokens.refresh_recovered"
+	logRefreshNotRecovered = "tokens.refresh_not_recovered"
+)
+
+// RefreshTokens gives a vehicle's token family a new pair, unless somebody else did
+// since the caller looked.
+//
+// Idempotent: the family's row lock is held for the whole exchange, the pair that
+// was due is named by its generation, and a family at a later one is left alone.
+// Tried again for as long as Smartcar or the database is away, honouring Retry-After;
+// with the application's credentials refused, at long intervals. A refusal of the
+// owner's tokens is no error but the state reauth_required.
+func (a *Activities) RefreshTokens(ctx context.Context, input contract.RefreshTokensInput) (contract.TokenStatus, error) {
+	defer heartbeat(ctx)()
+	if a.deps.Vault == nil || a.deps.OAuth == nil {
+		return contract.TokenStatus{}, classify(errNotConfigured)
+	}
+	status, err := a.deps.Vault.Refresh(ctx, db.RefreshRequest{
+		SmartcarVehicleID: input.SmartcarVehicleID, Generation: input.Generation, EvenIfInvalid: input.EvenIfInvalid,
+	}, a.exchangeRefreshToken)
+	vehicle := slog.String("vehicleId", input.SmartcarVehicleID)
+	switch {
+	case errors.Is(err, db.ErrNotFound):
+		return contract.TokenStatus{State: contract.ConnectionEnded}, nil
+	case isOperatorsFault(err):
+		a.observeRefresh(ctx, RefreshCredentialsRefused)
+		a.deps.Logger.Error(logCredentialsRefused, vehicle, slog.String("error", err.Error()))
+		return contract.TokenStatus{}, classify(err)
+	case err != nil:
+		a.observeRefresh(ctx, RefreshFailed)
+		a.deps.Logger.Warn(logRefreshFailed, vehicle, slog.String("error", err.Error()))
+		return contract.TokenStatus{}, classify(err)
+	}
+	described := a.describeTokens(status)
+	switch described.State {
+	case contract.ConnectionReauthRequired:
+		a.observeRefresh(ctx, RefreshNeedsOwner)
+		a.deps.Logger.Warn(logReauthRequired, vehicle)
+	case contract.ConnectionActive:
+		a.observeRefresh(ctx, RefreshDone)
+		a.deps.Logger.Info(logTokensRefreshed, vehicle, slog.Int64("generation", status.Generation))
+	case contract.ConnectionDisconnecting, contract.ConnectionEnded:
+	}
+	return described, nil
+}
+
+// RecoverRefreshes finishes what a process that died has left: calls to Smartcar
+// whose answer, and with it the new pair, was lost. The same old token is used again
+// at once, while Smartcar still takes it. It does not need Temporal, which may be
+// away, or slow to notice. What cannot be recovered now is left to TokenRefresh.
+func (a *Activities) RecoverRefreshes(ctx context.Context) error {
+	if a.deps.Vault == nil || a.deps.OAuth == nil {
+		return nil
+	}
+	unfinished, err := a.deps.Vault.UnfinishedRefreshes(ctx)
+	if err != nil {
+		return err
+	}
+	for _, refresh := range unfinished {
+		vehicle := slog.String("vehicleId", refresh.SmartcarVehicleID)
+		_, err := a.deps.Vault.Refresh(ctx, db.RefreshRequest{
+			SmartcarVehicleID: refresh.SmartcarVehicleID, Generation: refresh.Generation,
+		}, a.exchangeRefreshToken)
+		if err != nil {
+			a.deps.Logger.Warn(logRefreshNotRecovered, vehicle, slog.String("error", err.Error()))
+			continue
+		}
+		a.deps.Logger.Info(logRefreshRecovered, vehicle)
+	}
+	return ctx.Err()
+}
+
+var _ OAuth = (*smartcar.OAuth)(nil)

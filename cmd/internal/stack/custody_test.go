@@ -1,0 +1,311 @@
+package stack_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	enumspb "go.temporal.io/api/enums/v1"
+	workflowpb "go.temporal.io/api/workflow/v1"
+	"go.temporal.io/sdk/client"
+
+	"github.com/milepost/milepost/api/smartcar/smartcartest"
+	"github.com/milepost/milepost/cmd/internal/stack"
+	"github.com/milepost/milepost/db"
+	"github.com/milepost/milepost/deploy/devstack"
+	"github.com/milepost/milepost/workflows/contract"
+)
+
+var errNotExchanged = errors.New("not exchanged, only looked at")
+
+// kills is how often the process is killed at each point.
+const kills = 20
+
+const tokenPath = "/oauth/token"
+
+// TestNoFamilyIsLostWhenMilepostIsKilledAroundARefresh kills `milepost serve` with
+// SIGKILL at three points of a refresh, each time with another vehicle's tokens in
+// its hands. The points are held, not hit by luck: by the simulated Smartcar, by a
+// lock on the table, and by a Temporal server that is stopped.
+//
+//nolint:paralleltest // tests under load run one at a time
+func TestNoFamilyIsLostWhenMilepostIsKilledAroundARefresh(t *testing.T) {
+	for name, point := range map[string]func(c *custody, vehicle string){
+		"before the call": (*custody).killBeforeTheCall,
+		"after Smartcar answered and before the commit":    (*custody).killBeforeTheCommit,
+		"after the commit and before Temporal hears of it": (*custody).killAfterTheCommit,
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := setupCustody(t, kills, stack.Options{})
+			c.connectAll()
+			for _, car := range c.cars {
+				before := c.generation(car.VehicleID)
+				point(c, car.VehicleID)
+				c.awaitGeneration(car.VehicleID, before+1)
+			}
+			for _, car := range c.cars {
+				c.awaitSleeping(car.VehicleID)
+			}
+			c.requireNothingLost()
+			c.requireAnotherRefreshWorks()
+			c.requireNothingLost()
+			c.requireNoTokenAtRest()
+		})
+	}
+}
+
+// killed kills milepost and waits for the one that takes its place.
+func (c *custody) killed() {
+	c.t.Helper()
+	before := c.Milepost.Process()
+	require.NoError(c.t, before.Kill())
+	<-before.Exited()
+	require.Eventually(c.t, func() bool { return c.Milepost.Process() != before }, soon, 10*time.Millisecond)
+}
+
+// killBeforeTheCall: the attempt is committed, and Smartcar has not done anything.
+func (c *custody) killBeforeTheCall(vehicle string) {
+	hold := make(chan struct{})
+	fault := c.platform.Fault(smartcartest.Fault{Path: tokenPath, Times: 1, HoldBefore: hold})
+	c.refreshNow(vehicle)
+	c.await(fault.Arrived())
+	c.killed()
+	c.await(fault.Abandoned())
+	close(hold)
+	fault.Clear()
+}
+
+// killBeforeTheCommit: Smartcar has rotated the token and answered, and the new pair
+// waits in Milepost for a lock on the table that the test holds.
+func (c *custody) killBeforeTheCommit(vehicle string) {
+	hold := make(chan struct{})
+	fault := c.platform.Fault(smartcartest.Fault{Path: tokenPath, Times: 1, HoldAfter: hold})
+	c.refreshNow(vehicle)
+	c.await(fault.Arrived())
+	blocking, err := c.pool.Begin(c.t.Context())
+	require.NoError(c.t, err)
+	_, err = blocking.Exec(c.t.Context(), `LOCK TABLE smartcar_tokens IN SHARE MODE`)
+	require.NoError(c.t, err)
+	close(hold)
+	require.Eventually(c.t, func() bool {
+		return c.count(`SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%StoreTokens%'`) == 1
+	}, soon, time.Millisecond, "the new pair does not wait to be stored")
+	before := c.Milepost.Process()
+	require.NoError(c.t, before.Kill())
+	<-before.Exited()
+	require.NoError(c.t, blocking.Rollback(c.t.Context()))
+	fault.Clear()
+	require.Eventually(c.t, func() bool { return c.Milepost.Process() != before }, soon, 10*time.Millisecond)
+}
+
+// killAfterTheCommit: the new pair is stored, and Temporal does not know.
+func (c *custody) killAfterTheCommit(vehicle string) {
+	before := c.generation(vehicle)
+	hold := make(chan struct{})
+	fault := c.platform.Fault(smartcartest.Fault{Path: tokenPath, Times: 1, HoldAfter: hold})
+	c.refreshNow(vehicle)
+	c.await(fault.Arrived())
+	temporal, err := os.FindProcess(c.Temporal.Process().Pid())
+	require.NoError(c.t, err)
+	require.NoError(c.t, temporal.Signal(syscall.SIGSTOP))
+	close(hold)
+	c.awaitGeneration(vehicle, before+1)
+	process := c.Milepost.Process()
+	require.NoError(c.t, process.Kill())
+	<-process.Exited()
+	require.NoError(c.t, temporal.Signal(syscall.SIGCONT))
+	fault.Clear()
+	require.Eventually(c.t, func() bool { return c.Milepost.Process() != process }, soon, 10*time.Millisecond)
+}
+
+func (c *custody) await(signal <-chan struct{}) {
+	c.t.Helper()
+	select {
+	case <-signal:
+	case <-time.After(soon):
+		require.Fail(c.t, "what was awaited did not happen")
+	}
+}
+
+// requireAnotherRefreshWorks shows that nothing stands in the way of the next one.
+func (c *custody) requireAnotherRefreshWorks() {
+	c.t.Helper()
+	before := map[string]int64{}
+	for _, car := range c.cars {
+		before[car.VehicleID] = c.generation(car.VehicleID)
+		c.refreshNow(car.VehicleID)
+	}
+	for _, car := range c.cars {
+		c.awaitGeneration(car.VehicleID, before[car.VehicleID]+1)
+	}
+	for _, car := range c.cars {
+		c.awaitSleeping(car.VehicleID)
+	}
+}
+
+// continueAfter is soon reached: one refresh fills the history.
+const continueAfter = 16
+
+// TestNothingIsDroppedWhenMilepostIsKilledDuringContinueAsNew gives every vehicle a
+// history that one refresh fills, and kills milepost while it has the task in its
+// hands that begins the next one. A kill that comes too late does not count, and
+// another vehicle is taken.
+//
+//nolint:paralleltest // tests under load run one at a time
+func TestNothingIsDroppedWhenMilepostIsKilledDuringContinueAsNew(t *testing.T) {
+	c := setupCustody(t, 3*kills, stack.Options{Roles: "receiver,worker"}) // the test starts the workflows itself
+	var asked []string
+	hit := 0
+	for _, car := range c.cars {
+		if hit == kills {
+			break
+		}
+		asked = append(asked, car.VehicleID)
+		if c.killDuringContinueAsNew(car) {
+			hit++
+		}
+	}
+	t.Logf("%d of %d kills came while the next history was being begun", hit, len(asked))
+	require.Equal(t, kills, hit)
+	c.cars = c.cars[:len(asked)]
+	for _, vehicle := range asked {
+		c.awaitSleeping(vehicle)
+		// The second signal came after the first refresh had begun: it, too, must have been answered.
+		c.awaitGeneration(vehicle, 3)
+	}
+	c.requireNothingLost()
+	for _, vehicle := range asked {
+		require.NoError(t, c.signal(vehicle))
+	}
+	for _, vehicle := range asked {
+		c.awaitGeneration(vehicle, 4)
+		require.NotEqual(t, c.firstRun(vehicle), c.run(vehicle), "the history was not continued as new")
+	}
+	c.requireNothingLost()
+	c.requireNoTokenAtRest()
+}
+
+// killDuringContinueAsNew says whether the worker was killed with the task in hand.
+func (c *custody) killDuringContinueAsNew(car smartcartest.Car) bool {
+	c.t.Helper()
+	require.NoError(c.t, c.ConnectSimulated(c.t.Context(), c.platform, car))
+	_, err := c.temporal.ExecuteWorkflow(c.t.Context(), client.StartWorkflowOptions{
+		ID: contract.TokenRefreshID(car.VehicleID), TaskQueue: contract.TaskQueue,
+	}, contract.TokenRefreshWorkflow, contract.TokenRefreshInput{SmartcarVehicleID: car.VehicleID, ContinueAfter: continueAfter})
+	require.NoError(c.t, err)
+	c.awaitSleeping(car.VehicleID)
+	first := c.run(car.VehicleID)
+	hold := make(chan struct{})
+	fault := c.platform.Fault(smartcartest.Fault{Path: tokenPath, Times: 1, HoldAfter: hold})
+	require.NoError(c.t, c.signal(car.VehicleID))
+	c.await(fault.Arrived())
+	require.NoError(c.t, c.signal(car.VehicleID))
+	close(hold)
+	process := c.Milepost.Process()
+	require.Eventually(c.t, func() bool {
+		return c.isBeingContinued(car.VehicleID, first) || c.run(car.VehicleID) != first
+	}, soon, 100*time.Microsecond)
+	require.NoError(c.t, process.Kill())
+	<-process.Exited()
+	inHand := c.isBeingContinued(car.VehicleID, first)
+	require.Eventually(c.t, func() bool { return c.Milepost.Process() != process }, soon, 10*time.Millisecond)
+	return inHand
+}
+
+func (c *custody) signal(vehicle string) error {
+	return c.temporal.SignalWorkflow(c.t.Context(), contract.TokenRefreshID(vehicle), "", contract.SignalRefreshNow, nil)
+}
+
+// isBeingContinued says that a worker has the task of this run that finds the history full.
+func (c *custody) isBeingContinued(vehicle, run string) bool {
+	c.t.Helper()
+	described, err := c.temporal.DescribeWorkflowExecution(c.t.Context(), contract.TokenRefreshID(vehicle), run)
+	require.NoError(c.t, err)
+	return described.GetWorkflowExecutionInfo().GetHistoryLength() >= continueAfter &&
+		described.GetWorkflowExecutionInfo().GetStatus() == enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING &&
+		described.GetPendingWorkflowTask().GetState() == enumspb.PENDING_WORKFLOW_TASK_STATE_STARTED
+}
+
+// run is the run of a vehicle's workflow that is the newest, firstRun the one that it began with.
+func (c *custody) run(vehicle string) string {
+	c.t.Helper()
+	return c.describe(vehicle).GetExecution().GetRunId()
+}
+
+func (c *custody) firstRun(vehicle string) string {
+	c.t.Helper()
+	return c.describe(vehicle).GetFirstRunId()
+}
+
+func (c *custody) describe(vehicle string) *workflowpb.WorkflowExecutionInfo {
+	c.t.Helper()
+	described, err := c.temporal.DescribeWorkflowExecution(c.t.Context(), contract.TokenRefreshID(vehicle), "")
+	require.NoError(c.t, err)
+	return described.GetWorkflowExecutionInfo()
+}
+
+// TestTwoWorkersThatMustRefreshOneFamilyMakeOneExchange runs two processes, and one
+// family of two vehicles whose workflows are both told to refresh.
+//
+//nolint:paralleltest // tests under load run one at a time
+func TestTwoWorkersThatMustRefreshOneFamilyMakeOneExchange(t *testing.T) {
+	c := setupCustody(t, 1, stack.Options{})
+	second := c.cars[0]
+	second.VehicleID = "second-of-the-family"
+	c.connectAll()
+	status, err := c.Vault.TokenStatus(t.Context(), c.cars[0].VehicleID)
+	require.NoError(t, err)
+	_, err = c.Store.ConnectVehicle(t.Context(), db.ConnectedVehicle{
+		SmartcarVehicleID: second.VehicleID, OwnerEmail: "simulated-driver@milepost.example", TokenID: status.TokenID,
+	})
+	require.NoError(t, err)
+	c.awaitSleeping(second.VehicleID)
+	c.secondWorker()
+	before := c.platform.Requests(tokenPath)
+	hold := make(chan struct{})
+	fault := c.platform.Fault(smartcartest.Fault{Path: tokenPath, HoldBefore: hold})
+	c.refreshNow(c.cars[0].VehicleID)
+	c.refreshNow(second.VehicleID)
+	c.await(fault.Arrived())
+	// Both activities are under way; the second waits for the row that the first holds.
+	require.Eventually(t, func() bool {
+		return c.count(`SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%LockTokens%'`) == 1
+	}, soon, 10*time.Millisecond)
+	close(hold)
+	c.awaitGeneration(second.VehicleID, 2)
+	c.awaitSleeping(c.cars[0].VehicleID)
+	c.awaitSleeping(second.VehicleID)
+	require.Equal(t, before+1, c.platform.Requests(tokenPath))
+	require.Equal(t, int64(2), c.generation(second.VehicleID))
+	c.requireNothingLost()
+	c.requireNoTokenAtRest()
+}
+
+// secondWorker starts one more process with a worker, and waits until it polls.
+func (c *custody) secondWorker() {
+	c.t.Helper()
+	ports, err := devstack.FreePorts(2)
+	require.NoError(c.t, err)
+	environment := os.Environ()
+	for name, value := range c.Environment() {
+		environment = append(environment, name+"="+value)
+	}
+	environment = append(environment,
+		fmt.Sprintf("MILEPOST_LISTEN=127.0.0.1:%d", ports[0]), fmt.Sprintf("MILEPOST_ADMIN_LISTEN=127.0.0.1:%d", ports[1]))
+	worker, err := devstack.StartProcess(devstack.ProcessOptions{
+		Name: "second worker", Path: binary, Args: []string{"serve", "--roles=worker"}, Env: environment,
+		LogFile: c.ServeLog() + ".second",
+	})
+	require.NoError(c.t, err)
+	after := context.WithoutCancel(c.t.Context())
+	c.t.Cleanup(func() { require.NoError(c.t, worker.Stop(after)) })
+	require.Eventually(c.t, func() bool {
+		queue, err := c.temporal.DescribeTaskQueue(c.t.Context(), contract.SmartcarTaskQueue, enumspb.TASK_QUEUE_TYPE_ACTIVITY)
+		return err == nil && len(queue.GetPollers()) >= 2
+	}, soon, 100*time.Millisecond, "the second worker does not poll")
+}

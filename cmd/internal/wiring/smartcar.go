@@ -1,0 +1,152 @@
+package wiring
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/milepost/milepost/activities"
+	"github.com/milepost/milepost/api"
+	"github.com/milepost/milepost/api/smartcar"
+	"github.com/milepost/milepost/cmd/internal/config"
+	"github.com/milepost/milepost/db"
+	"github.com/milepost/milepost/db/keyset"
+)
+
+// keysetCheckPause is how often the keyset check is tried again while the database is away.
+const keysetCheckPause = time.Second
+
+// Smartcar is everything that calls Smartcar, or keeps what such calls need.
+type Smartcar struct {
+	Connect           smartcar.Connect
+	OAuth             *smartcar.OAuth
+	ApplicationTokens *smartcar.ApplicationTokens
+	V2                *smartcar.V2Client
+	V3                *smartcar.V3Client
+}
+
+// NewSmartcar prepares the calls; nil when Connect is not configured.
+func NewSmartcar(settings config.Smartcar) (*Smartcar, error) {
+	if !settings.Configured() {
+		return nil, nil //nolint:nilnil // not configured is no fault
+	}
+	hosts := smartcar.Hosts{
+		Connect: settings.ConnectURL, Auth: settings.AuthURL, IAM: settings.IAMURL,
+		API: settings.APIURL, Vehicle: settings.VehicleURL, Management: settings.ManagementURL,
+	}
+	iamID, iamSecret := settings.IAMClientID, settings.IAMClientSecret
+	if iamID == "" {
+		iamID, iamSecret = settings.ClientID, settings.ClientSecret
+	}
+	result := &Smartcar{}
+	var errs [5]error
+	result.Connect, errs[0] = smartcar.NewConnect(smartcar.ConnectConfig{
+		Hosts: hosts, ClientID: settings.ClientID, RedirectURI: settings.RedirectURI, Mode: settings.Mode,
+		Scopes: strings.Fields(settings.Scopes), API: smartcar.APIVersion(settings.API),
+	})
+	result.OAuth, errs[1] = smartcar.NewOAuth(smartcar.OAuthConfig{
+		Hosts: hosts, ClientID: settings.ClientID, ClientSecret: smartcar.Token(settings.ClientSecret.Reveal()),
+		RedirectURI: settings.RedirectURI,
+	})
+	result.ApplicationTokens, errs[2] = smartcar.NewApplicationTokens(smartcar.ApplicationTokensConfig{
+		Hosts: hosts, ClientID: iamID, ClientSecret: smartcar.Token(iamSecret.Reveal()),
+	})
+	result.V2, errs[3] = smartcar.NewV2Client(smartcar.ClientConfig{Hosts: hosts})
+	result.V3, errs[4] = smartcar.NewV3Client(smartcar.ClientConfig{Hosts: hosts})
+	if err := errors.Join(errs[:]...); err != nil {
+		return nil, fmt.Errorf("prepare the calls to Smartcar (see SMARTCAR_*):\n%w", err)
+	}
+	return result, nil
+}
+
+// AddTo gives the activities what they call Smartcar with; a nil Smartcar adds nothing.
+func (s *Smartcar) AddTo(deps *activities.Deps) {
+	if s == nil {
+		return
+	}
+	deps.OAuth = s.OAuth
+	deps.ApplicationTokens = s.ApplicationTokens
+	deps.Platforms = map[string]activities.Platform{db.APIv2: s.V2, db.APIv3: s.V3}
+}
+
+// OpenKeyset reads the keyset and, when it is a file, follows it.
+func OpenKeyset(settings config.Keyset, logger *slog.Logger) (*keyset.Source, error) {
+	source, err := keyset.Open(keyset.SourceConfig{Text: settings.Text.Reveal(), File: settings.File, Logger: logger})
+	if err != nil {
+		return nil, fmt.Errorf("open the keyset: %w", err)
+	}
+	return source, nil
+}
+
+// verifyKeysetAtStart refuses to start with a keyset that does not open what is
+// stored. While the database is away that cannot be said: keepTokens looks again.
+func (p *process) verifyKeysetAtStart(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
+	defer cancel()
+	if err := p.vault.Verify(ctx); errors.Is(err, db.ErrUndecryptable) {
+		return err
+	}
+	return nil
+}
+
+// keepTokens does what must not wait for Temporal: it makes sure of the keyset, and
+// finishes refreshes that a process which died has left. It ends the process when
+// the keyset is wrong.
+func (p *process) keepTokens(ctx context.Context) error {
+	for {
+		err := p.vault.Verify(ctx)
+		if errors.Is(err, db.ErrUndecryptable) {
+			return err
+		}
+		if err == nil && p.options.Roles.Has(RoleWorker) {
+			err = p.activities.RecoverRefreshes(ctx)
+		}
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-time.After(keysetCheckPause):
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// addConnect gives the public handler its connect pages, when Connect is configured.
+func (p *process) addConnect(deps *api.Deps) {
+	if p.smartcar == nil {
+		return
+	}
+	settings := p.options.Config.Smartcar
+	deps.Consents = &consents{vault: p.vault, store: p.tokens, api: settings.API}
+	deps.Connect = p.smartcar.Connect
+	for _, secret := range settings.ConnectSecrets {
+		deps.ConnectSecrets = append(deps.ConnectSecrets, strings.TrimSpace(secret.Reveal()))
+	}
+	deps.ReturnURL = settings.ReturnURL
+	deps.SecureCookies = strings.HasPrefix(settings.RedirectURI, "https://")
+}
+
+// newActivities puts the activities together.
+func (p *process) newActivities() (*activities.Activities, error) {
+	settings := p.options.Config
+	deps := activities.Deps{
+		Store: p.store, Logger: p.logger, Observer: p.events, Vault: p.vault, Workflows: p.temporal,
+		WebhookID: settings.WebhookID, Refreshing: activities.Refreshing(settings.TokenRefresh),
+	}
+	if len(settings.ManagementTokens) > 0 {
+		deps.ManagementToken = smartcar.Token(strings.TrimSpace(settings.ManagementTokens[0].Reveal()))
+	}
+	p.smartcar.AddTo(&deps)
+	if settings.NoticeURL != "" {
+		signer, err := activities.NewNoticeSigner(settings.NoticeSecret.Reveal())
+		if err != nil {
+			return nil, err
+		}
+		deps.Notices = activities.NoticeTarget{URL: settings.NoticeURL, Signer: signer}
+	}
+	return activities.New(deps)
+}

@@ -1,0 +1,19 @@
+-- name: RequestWorkflow :exec
+INSERT INTO workflow_requests (kind, subject, signal) VALUES (@kind, @subject, @signal);
+
+-- name: ClaimWorkflowRequests :many
+WITH claimable AS (
+    SELECT id FROM workflow_requests
+    WHERE (claimed_until IS NULL OR claimed_until < now()) AND kind = ANY (@kinds::text[])
+    ORDER BY id
+    LIMIT @max_rows
+    FOR UPDATE SKIP LOCKED
+)
+UPDATE workflow_requests AS request
+SET claimed_until = now() + make_interval(secs => @lease_seconds::double precision)
+FROM claimable
+WHERE request.id = claimable.id
+RETURNING request.id, request.kind, request.subject, request.signal;
+
+-- name: DeleteWorkflowRequest :exec
+DELETE FROM workflow_requests WHERE id = @id;

@@ -1,0 +1,302 @@
+package db
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/milepost/milepost/db/internal/dbsqlc"
+)
+
+// The states of a token family.
+const (
+	tokensActive  = "active"
+	tokensInvalid = "invalid"
+)
+
+// How an attempt to refresh ended.
+const (
+	refreshStored    = "stored"
+	refreshOvertaken = "overtaken"
+	refreshRefused   = "refused"
+	refreshFailed    = "failed"
+)
+
+// keptRefreshes is how long ended attempts are kept for people to look at.
+const keptRefreshes = 7 * 24 * time.Hour
+
+// The pace at which a pair that could not be stored is tried again.
+const (
+	firstStorePause   = 100 * time.Millisecond
+	longestStorePause = 5 * time.Second
+)
+
+// ErrRefreshRefused is what an Exchange wraps when Smartcar has said clearly that
+// the refresh token is not good any more.
+var ErrRefreshRefused = errors.New("the refresh token was refused")
+
+// RefreshError is an Exchange's error together with a word for it that may be stored and shown.
+type RefreshError struct {
+	Kind string
+	// UnknownOutcome is true when Smartcar may have rotated the token though its answer did
+	// not arrive: the attempt then stays without an end until a later one has its own.
+	UnknownOutcome bool
+	Err            error
+}
+
+// Error implements error.
+func (f *RefreshError) Error() string { return f.Kind }
+
+// Unwrap gives the Exchange's own error.
+func (f *RefreshError) Unwrap() error { return f.Err }
+
+// Exchange trades a refresh token for a new pair at Smartcar. It is called with the
+// family's row lock held, and must bound its own time.
+type Exchange func(ctx context.Context, refreshToken string) (TokenPair, error)
+
+// RefreshRequest says whose tokens are to be fresh.
+type RefreshRequest struct {
+	SmartcarVehicleID string
+	// Generation is the pair that the caller found wanting; a family that has a later one by
+	// now has been refreshed by somebody else, and is left alone. Zero means any.
+	Generation int64
+	// EvenIfInvalid tries a family that was refused before: after a re-authentication
+	// the old tokens work again.
+	EvenIfInvalid bool
+}
+
+// Refresh gives a family a new pair, unless somebody else did meanwhile. Source:
+// Smartcar, "Lifetimes and rotation".
+//
+// One refresh is under way per family, across all processes: the family's row lock
+// is held from before the row is read to after the new pair is committed, and ends
+// with the process. The attempt is committed before Smartcar is asked. When the
+// pair cannot be stored the storing is repeated, for as long as this process lives.
+// A refusal counts only after a second look at the row. The exchange's own errors
+// come back as they are; nothing but a refusal changes the vehicles' state.
+func (v *Vault) Refresh(ctx context.Context, request RefreshRequest, exchange Exchange) (TokenStatus, error) {
+	status, err := v.TokenStatus(ctx, request.SmartcarVehicleID)
+	if err != nil || status.TokenID == 0 {
+		return status, err
+	}
+	if request.Generation == 0 {
+		request.Generation = status.Generation
+	}
+	attempt := refreshAttempt{
+		tokenID: status.TokenID, wanting: request.Generation, evenIfInvalid: request.EvenIfInvalid, exchange: exchange,
+	}
+	if err := v.attempt(ctx, attempt); err != nil {
+		return TokenStatus{}, err
+	}
+	return v.TokenStatus(ctx, request.SmartcarVehicleID)
+}
+
+// RefreshFamily is Refresh for a family that has no vehicle yet. Generation is the
+// pair that was found wanting.
+func (v *Vault) RefreshFamily(ctx context.Context, tokenID, generation int64, exchange Exchange) error {
+	return v.attempt(ctx, refreshAttempt{tokenID: tokenID, wanting: generation, exchange: exchange})
+}
+
+func (v *Vault) attempt(ctx context.Context, attempt refreshAttempt) error {
+	select {
+	case v.locks <- struct{}{}:
+	case <-ctx.Done():
+		return translate("await a connection", ctx.Err())
+	}
+	defer func() { <-v.locks }()
+	attempt.vault = v
+	return attempt.run(ctx)
+}
+
+type refreshAttempt struct {
+	vault         *Vault
+	tokenID       int64
+	wanting       int64 // the generation that is to be replaced
+	evenIfInvalid bool
+	exchange      Exchange
+
+	id         int64
+	generation int64
+	pair       TokenPair
+	receivedAt time.Time
+	fault      error // what the exchange answered instead of a pair
+}
+
+// run is done in one transaction, which holds the lock. It does not end with ctx:
+// once Smartcar has been asked, the answer must be kept.
+func (r *refreshAttempt) run(ctx context.Context) error {
+	settle := context.WithoutCancel(ctx)
+	err := r.vault.store.inTransaction(ctx, "refresh tokens", func(queries *dbsqlc.Queries) error {
+		row, err := queries.LockTokens(ctx, r.tokenID)
+		if err != nil {
+			return translate("lock tokens", err)
+		}
+		if row.Generation > r.wanting || (row.Status == tokensInvalid && !r.evenIfInvalid) {
+			return nil
+		}
+		r.generation = row.Generation
+		return r.ask(settle, queries, row)
+	})
+	if err == nil {
+		return r.fault
+	}
+	if r.receivedAt.IsZero() {
+		return errors.Join(r.fault, err)
+	}
+	return r.storeUntilDone(settle)
+}
+
+func (r *refreshAttempt) ask(ctx context.Context, queries *dbsqlc.Queries, row dbsqlc.LockTokensRow) error {
+	refreshToken, err := r.vault.open(row.SmartcarRefreshToken, tokenBinding(r.tokenID, refreshTokenColumn))
+	if err != nil {
+		return &callerError{err: err}
+	}
+	if err := r.begin(ctx); err != nil {
+		return err
+	}
+	r.pair, err = r.exchange(ctx, refreshToken)
+	switch {
+	case err == nil:
+		r.receivedAt = r.vault.clock()
+		return r.store(ctx, queries)
+	case errors.Is(err, ErrRefreshRefused):
+		return r.refused(ctx, queries, err)
+	default:
+		return r.failed(ctx, queries, err)
+	}
+}
+
+// begin commits the attempt on a connection of its own, beside the transaction with the lock.
+func (r *refreshAttempt) begin(ctx context.Context) error {
+	now := r.vault.clock()
+	queries := r.vault.store.queries
+	err := queries.AbandonRefreshes(ctx, dbsqlc.AbandonRefreshesParams{TokenID: r.tokenID, FinishedAt: &now})
+	if err != nil {
+		return translate("close abandoned attempts", err)
+	}
+	r.id, err = queries.BeginRefresh(ctx, dbsqlc.BeginRefreshParams{
+		TokenID: r.tokenID, Generation: r.generation, StartedAt: now,
+	})
+	return translate("begin refresh", err)
+}
+
+// store writes both tokens, the end of the attempt and what follows for the vehicles.
+func (r *refreshAttempt) store(ctx context.Context, queries *dbsqlc.Queries) error {
+	ciphertext, err := r.vault.seal(r.tokenID, r.pair)
+	if err != nil {
+		return &callerError{err: err}
+	}
+	stored, err := queries.StoreTokens(ctx, dbsqlc.StoreTokensParams{
+		ID: r.tokenID, AccessToken: ciphertext.access, RefreshToken: ciphertext.refresh, KeyID: ciphertext.keyID,
+		IssuedAt: r.receivedAt, ExpiresAt: r.receivedAt.Add(r.pair.ExpiresIn), RefreshID: r.id,
+	})
+	if err != nil {
+		return translate("store tokens", err)
+	}
+	outcome := refreshStored
+	if stored == 0 {
+		outcome = refreshOvertaken
+	}
+	if err := r.finish(ctx, queries, outcome); err != nil || stored == 0 {
+		return err
+	}
+	resolved, err := queries.ResolveReauthentication(ctx, r.tokenID)
+	if err != nil {
+		return translate("resolve re-authentication", err)
+	}
+	for _, vehicle := range resolved {
+		err := requestWorkflow(ctx, queries, WorkflowRequest{
+			Kind: RequestTokenRefresh, Subject: vehicle, Signal: SignalReconnected,
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return writeNotices(ctx, queries, NoticeReauthResolved, "", r.receivedAt, resolved)
+}
+
+// storeUntilDone repeats a write that failed. The lock may be gone with the
+// connection; the order of the attempts then decides whose pair stays.
+func (r *refreshAttempt) storeUntilDone(ctx context.Context) error {
+	return r.vault.untilStored(ctx, "store tokens", func(queries *dbsqlc.Queries) error {
+		row, err := queries.LockTokens(ctx, r.tokenID)
+		if err != nil || row.RefreshID == r.id { // committed after all
+			return translate("lock tokens", err)
+		}
+		return r.store(ctx, queries)
+	})
+}
+
+// untilStored repeats a transaction while the database is away: what it writes
+// exists nowhere else. It ends with the process only.
+func (v *Vault) untilStored(ctx context.Context, name string, fn func(*dbsqlc.Queries) error) error {
+	pause := firstStorePause
+	for {
+		err := v.store.inTransaction(ctx, name, fn)
+		if !errors.Is(err, ErrUnavailable) && !errors.Is(err, ErrConflict) {
+			return err
+		}
+		timer := time.NewTimer(pause)
+		<-timer.C
+		pause = min(2*pause, longestStorePause)
+	}
+}
+
+// refused ends a family that Smartcar does not know any more, after a second look
+// at the row: without its lock, somebody else may have used the token first.
+func (r *refreshAttempt) refused(ctx context.Context, queries *dbsqlc.Queries, cause error) error {
+	row, err := queries.TokenGeneration(ctx, r.tokenID)
+	if err != nil {
+		return translate("read tokens again", err)
+	}
+	if row.Generation != r.generation || row.RefreshID > r.id {
+		return r.finish(ctx, queries, refreshOvertaken)
+	}
+	now := r.vault.clock()
+	err = queries.InvalidateTokens(ctx, dbsqlc.InvalidateTokensParams{
+		ID: r.tokenID, LastError: faultKind(cause), FailedAt: &now,
+	})
+	if err != nil {
+		return translate("invalidate tokens", err)
+	}
+	vehicles, err := queries.RequireReauthentication(ctx, dbsqlc.RequireReauthenticationParams{TokenID: r.tokenID, Since: &now})
+	if err != nil {
+		return translate("require re-authentication", err)
+	}
+	if err := writeNotices(ctx, queries, NoticeReauthRequired, faultKind(cause), now, vehicles); err != nil {
+		return err
+	}
+	return r.finish(ctx, queries, refreshRefused)
+}
+
+// failed notes a call without a result, for people; it changes nothing else.
+func (r *refreshAttempt) failed(ctx context.Context, queries *dbsqlc.Queries, cause error) error {
+	r.fault = cause
+	now := r.vault.clock()
+	err := queries.NoteTokenError(ctx, dbsqlc.NoteTokenErrorParams{ID: r.tokenID, LastError: faultKind(cause), FailedAt: &now})
+	if err != nil {
+		return translate("note the error", err)
+	}
+	if fault, found := errors.AsType[*RefreshError](cause); found && fault.UnknownOutcome {
+		return nil
+	}
+	return r.finish(ctx, queries, refreshFailed)
+}
+
+func (r *refreshAttempt) finish(ctx context.Context, queries *dbsqlc.Queries, outcome string) error {
+	now := r.vault.clock()
+	err := queries.FinishRefresh(ctx, dbsqlc.FinishRefreshParams{ID: r.id, FinishedAt: &now, Outcome: &outcome})
+	if err != nil {
+		return translate("end refresh", err)
+	}
+	before := now.Add(-keptRefreshes)
+	err = queries.DeleteOldRefreshes(ctx, dbsqlc.DeleteOldRefreshesParams{TokenID: r.tokenID, Before: &before})
+	return translate("delete old attempts", err)
+}
+
+func faultKind(err error) string {
+	if fault, found := errors.AsType[*RefreshError](err); found {
+		return fault.Kind
+	}
+	return "unexpected"
+}
