@@ -58,6 +58,10 @@ test: build $(TEMPORAL) ## Run every test (PostgreSQL is found or installed by t
 test-race: build $(TEMPORAL) ## Run the tests with the race detector where there is concurrency
 	CGO_ENABLED=1 $(TEST) -race $(RACE_PACKAGES)
 
+.PHONY: herd
+herd: build $(TEMPORAL) ## Let the tokens of 10,000 vehicles expire in the same minute (takes a quarter of an hour)
+	go test -count=1 -timeout 40m ./cmd/internal/stack -run AHerd -v -herd 10000
+
 .PHONY: check
 check: lint sql workflows imports generated ## Run every check that is not a test
 
@@ -96,7 +100,7 @@ generated: $(SQLC) ## Check that generated files and go.mod are up to date
 
 .PHONY: record
 record: build $(TEMPORAL) ## Record histories for the replay test; commit only those that are new
-	go test -count=1 ./cmd/internal/stack -run 'Payload|Failed|Vehicle' -record $(CURDIR)/workflows/testdata/replay
+	go test -count=1 ./cmd/internal/stack -run 'Payload|Failed|Vehicle|NoToken' -record $(CURDIR)/workflows/testdata/replay
 
 .PHONY: generate
 generate: $(SQLC) ## Generate code and tidy go.mod

@@ -65,8 +65,8 @@ func (b *connected) checkFleet(temporal *listing) (contract.CheckFleetResult, er
 func TestEveryVehicleWithTokensHasItsWorkflowAndNoOtherHasOne(t *testing.T) {
 	t.Parallel()
 	b := setupSmartcar(t)
-	b.family(driver, "a-running", "b-missing", "c-running", "d-disconnecting", "e-reauth", "f-ended")
-	b.connectV3(driver, "g-v3")
+	b.family("a-running", "b-missing", "c-running", "d-disconnecting", "e-reauth", "f-ended")
+	b.connectV3("g-v3")
 	require.NoError(t, b.store.DisconnectVehicle(t.Context(), "d-disconnecting"))
 	b.execute("UPDATE smartcar_vehicles SET connection_state = 'reauth_required' WHERE smartcar_vehicle_id = 'e-reauth'")
 	b.execute("UPDATE smartcar_vehicles SET is_active = false, connection_state = 'disconnected' WHERE smartcar_vehicle_id = 'f-ended'")
@@ -99,7 +99,7 @@ func TestEveryVehicleWithTokensHasItsWorkflowAndNoOtherHasOne(t *testing.T) {
 func TestALargeFleetIsGoneThroughInPages(t *testing.T) {
 	t.Parallel()
 	b := setupSmartcar(t)
-	tokenID := b.family(driver, car)
+	tokenID := b.family(car)
 	const vehicles = 1000 // two full pages, and a third one that is empty
 	b.execute(fmt.Sprintf(`INSERT INTO smartcar_vehicles (smartcar_vehicle_id, vehicle_id, token_id)
 		SELECT 'fleet-' || number, %d, %d FROM generate_series(1, %d) AS number`, b.vehicleID, tokenID, vehicles-1))
@@ -113,7 +113,7 @@ func TestALargeFleetIsGoneThroughInPages(t *testing.T) {
 func TestTheFleetIsLeftAloneWhileTemporalIsAway(t *testing.T) {
 	t.Parallel()
 	b := setupSmartcar(t)
-	b.family(driver, car)
+	b.family(car)
 	_, err := b.checkFleet(&listing{err: errors.New(hush)})
 	requireTransient(t, err, "unexpected", 0)
 	require.Equal(t, "0", b.count("workflow_requests"))

@@ -121,7 +121,7 @@ func TestANewConsentReplacesTheTokensAndKeepsAFamilyThatAnotherVehicleNeeds(t *t
 func TestANewConsentEndsTheWaitForTheOwner(t *testing.T) {
 	t.Parallel()
 	b := setupSmartcar(t)
-	b.family(driver, car)
+	b.family(car)
 	b.smartcar.on(tokenEndpoint, oauthFailure(400, "invalid_grant"))
 	_, err := b.RefreshTokens(t.Context(), contract.RefreshTokensInput{SmartcarVehicleID: car})
 	require.NoError(t, err)

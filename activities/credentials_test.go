@@ -18,17 +18,17 @@ const (
 	applicationToken = "POST /oauth2/token"
 )
 
-func (b *connected) subscribe(vehicle string) error {
+func (b *connected) subscribe() error {
 	b.t.Helper()
-	_, err := b.SubscribeVehicle(b.t.Context(), contract.SubscribeVehicleInput{SmartcarVehicleID: vehicle})
+	_, err := b.SubscribeVehicle(b.t.Context(), contract.SubscribeVehicleInput{SmartcarVehicleID: car})
 	return err
 }
 
-// connectV3 gives an owner a vehicle that is called through the application token.
-func (b *connected) connectV3(owner, vehicle string) {
+// connectV3 gives the driver a vehicle that is called through the application token.
+func (b *connected) connectV3(vehicle string) {
 	b.t.Helper()
 	_, err := b.store.ConnectVehicle(b.t.Context(), db.ConnectedVehicle{
-		SmartcarVehicleID: vehicle, SmartcarUserID: smartcarUser, OwnerEmail: owner, API: db.APIv3,
+		SmartcarVehicleID: vehicle, SmartcarUserID: smartcarUser, OwnerEmail: driver, API: db.APIv3,
 	})
 	require.NoError(b.t, err)
 	b.execute("DELETE FROM notices")
@@ -46,13 +46,13 @@ func TestATokenThatIsNotAcceptedIsRefreshedOnceAndTheCallRepeatedOnce(t *testing
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := setupSmartcar(t)
-			b.family(driver, car)
+			b.family(car)
 			refused := apiFailure(401, "AUTHENTICATION")
 			b.smartcar.on(subscribeV2, refused)
 			if test.accepted {
 				b.smartcar.on(subscribeV2, refused, answer(200, `{}`))
 			}
-			require.NoError(t, b.subscribe(car))
+			require.NoError(t, b.subscribe())
 			require.Equal(t, []string{firstAccess, hush + "-access-2"}, b.smartcar.bearers(subscribeV2))
 			require.Len(t, b.smartcar.requests(tokenEndpoint), 1)
 			require.Equal(t, []string{test.subscribed}, texts(t, b.url,
@@ -68,20 +68,20 @@ func TestATokenThatIsAboutToExpireIsRefreshedBeforeItIsUsed(t *testing.T) {
 	b := setupSmartcar(t, func(b *connected) {
 		b.deps.Clock = func() time.Time { return time.Now().Add(2*time.Hour - 4*time.Minute) }
 	})
-	b.family(driver, car)
+	b.family(car)
 	b.smartcar.on(subscribeV2, answer(200, `{}`))
-	require.NoError(t, b.subscribe(car))
+	require.NoError(t, b.subscribe())
 	require.Equal(t, []string{hush + "-access-2"}, b.smartcar.bearers(subscribeV2))
 }
 
 func TestATokenThatSomebodyElseRefreshedMeanwhileIsTakenAsItIs(t *testing.T) {
 	t.Parallel()
 	b := setupSmartcar(t)
-	b.family(driver, car)
+	b.family(car)
 	_, err := b.RefreshTokens(t.Context(), contract.RefreshTokensInput{SmartcarVehicleID: car, Generation: 1})
 	require.NoError(t, err)
 	b.smartcar.on(subscribeV2, answer(200, `{}`))
-	require.NoError(t, b.subscribe(car))
+	require.NoError(t, b.subscribe())
 	require.Equal(t, []string{hush + "-access-2"}, b.smartcar.bearers(subscribeV2))
 
 	status, err := b.RefreshTokens(t.Context(), contract.RefreshTokensInput{SmartcarVehicleID: car, Generation: 1})
@@ -102,13 +102,18 @@ func TestAnApplicationTokenThatIsNotAcceptedIsDroppedAndAskedForOnceMore(t *test
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := setupSmartcar(t)
-			b.connectV3(driver, car)
+			b.connectV3(car)
 			refused := answer(401, `{"errors":[{"status":"401","code":"AUTHENTICATION","detail":"`+hush+`"}]}`)
 			b.smartcar.on(subscribeV3, refused)
 			if test.accepted {
 				b.smartcar.on(subscribeV3, refused, answer(202, `{"meta":{}}`))
 			}
-			require.NoError(t, b.subscribe(car))
+			err := b.subscribe()
+			if test.accepted {
+				require.NoError(t, err)
+			} else {
+				requireTransient(t, err, "smartcar_credentials_refused", 15*time.Minute)
+			}
 			require.Equal(t, []string{hush + "-application-1", hush + "-application-2"}, b.smartcar.bearers(subscribeV3))
 			require.Len(t, b.smartcar.requests(applicationToken), 2)
 			require.Equal(t, []string{test.subscribed}, texts(t, b.url,
@@ -162,7 +167,7 @@ func TestWithoutSettingsEverythingWaitsForTheOperator(t *testing.T) {
 func TestTokensUnderAnotherKeysetWaitForTheOperator(t *testing.T) {
 	t.Parallel()
 	b := setupSmartcar(t)
-	b.family(driver, car)
+	b.family(car)
 	b.deps.Vault = db.NewVault(b.store, newKeyset(t))
 	a, err := activities.New(b.deps)
 	require.NoError(t, err)

@@ -151,7 +151,7 @@ func TestANoticeWaitsForAnApplicationThatIsAwayOrNotConfigured(t *testing.T) {
 	t.Parallel()
 	app := setupApplication(t, answer(200, ""))
 	id := app.pending()
-	app.Server.Close()
+	app.Close()
 	err := app.deliver(id)
 	requireTransient(t, err, "notice_not_taken", 0)
 	app.requireSilence(err.Error())

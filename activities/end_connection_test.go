@@ -27,13 +27,13 @@ func (b *connected) disconnect(vehicle string) error {
 	return err
 }
 
-func (b *connected) requireDisconnected(vehicle string) {
+func (b *connected) requireDisconnected() {
 	b.t.Helper()
-	status := b.status(vehicle)
+	status := b.status(car)
 	require.Equal(b.t, db.StateDisconnected, status.State)
 	require.False(b.t, status.Active)
 	require.Zero(b.t, status.TokenID)
-	require.Equal(b.t, []string{db.NoticeDisconnected}, b.notices(vehicle))
+	require.Equal(b.t, []string{db.NoticeDisconnected}, b.notices(car))
 }
 
 func TestADisconnectionIsToldToSmartcarWhicheverWayItAnswers(t *testing.T) {
@@ -61,17 +61,17 @@ func TestADisconnectionIsToldToSmartcarWhicheverWayItAnswers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := setupSmartcar(t, test.change)
-			b.family(driver, car)
+			b.family(car)
 			b.smartcar.on(endCar, append(slices.Repeat([]http.HandlerFunc{apiFailure(test.refused, test.kind)}, test.times), done)...)
 			require.NoError(t, b.disconnect(car))
 			require.Equal(t, test.bearers, b.smartcar.bearers(endCar))
-			b.requireDisconnected(car)
+			b.requireDisconnected()
 			require.Equal(t, "0", b.count("smartcar_tokens"))
 			require.Equal(t, []string{db.SignalDisconnect}, b.requested(car)[:1])
 
 			require.NoError(t, b.disconnect(car), "the second time nothing is left to be done")
 			require.Equal(t, test.bearers, b.smartcar.bearers(endCar))
-			b.requireDisconnected(car)
+			b.requireDisconnected()
 			b.requireSilence()
 		})
 	}
@@ -80,7 +80,7 @@ func TestADisconnectionIsToldToSmartcarWhicheverWayItAnswers(t *testing.T) {
 func TestADisconnectionWaitsForSmartcar(t *testing.T) {
 	t.Parallel()
 	b := setupSmartcar(t)
-	b.family(driver, car)
+	b.family(car)
 	for name, trouble := range map[string]struct {
 		answer    int
 		errorType string
@@ -95,17 +95,17 @@ func TestADisconnectionWaitsForSmartcar(t *testing.T) {
 	b.unreachable.Store(false)
 	b.smartcar.on(endCar, answer(200, `{}`))
 	require.NoError(t, b.disconnect(car))
-	b.requireDisconnected(car)
+	b.requireDisconnected()
 }
 
 func TestTokensOfARefusedFamilyDoNotKeepAVehicleFromBeingDisconnected(t *testing.T) {
 	t.Parallel()
 	b := setupSmartcar(t, withoutManagementToken)
-	b.family(driver, car)
+	b.family(car)
 	b.smartcar.on(endCar, apiFailure(401, "AUTHENTICATION"))
 	b.smartcar.on(tokenEndpoint, oauthFailure(400, "invalid_grant"))
 	require.NoError(t, b.disconnect(car))
-	b.requireDisconnected(car)
+	b.requireDisconnected()
 	require.Equal(t, "0", b.count("smartcar_tokens"))
 }
 
@@ -129,7 +129,7 @@ func TestAVehicleThatWasConnectedAgainMeanwhileIsLeftAlone(t *testing.T) {
 func TestTokensThatAnotherVehicleNeedsOutliveADisconnection(t *testing.T) {
 	t.Parallel()
 	b := setupSmartcar(t)
-	b.family(driver, car, otherCar)
+	b.family(car, otherCar)
 	b.smartcar.on(endCar, answer(200, `{}`))
 	b.smartcar.on(endOtherCar, answer(200, `{}`))
 	require.NoError(t, b.disconnect(car))
@@ -141,12 +141,12 @@ func TestTokensThatAnotherVehicleNeedsOutliveADisconnection(t *testing.T) {
 func TestAV3VehicleIsDisconnectedByItsConnections(t *testing.T) {
 	t.Parallel()
 	b := setupSmartcar(t)
-	b.connectV3(driver, car)
+	b.connectV3(car)
 	b.smartcar.on(connectionsV3, answer(200, `{"data":[`+connectionOf{user: smartcarUser, vehicle: car}.json()+`],"meta":{"totalCount":1}}`))
 	b.smartcar.on("DELETE /v3/connections/connection-of-"+car, answer(204, ""))
 	require.NoError(t, b.disconnect(car))
 	require.Len(t, b.smartcar.requests("DELETE /v3/connections/connection-of-"+car), 1)
 	require.Equal(t, smartcarUser, b.smartcar.requests(connectionsV3)[0].query.Get("filter[userId]"))
-	b.requireDisconnected(car)
+	b.requireDisconnected()
 	b.requireSilence()
 }

@@ -46,6 +46,8 @@ func classify(err error) error {
 		return paused(transientWrongKeyset, "the stored tokens were encrypted with another keyset", operatorPause)
 	case errors.Is(err, errNotConfigured):
 		return paused(transientNotConfigured, errNotConfigured.Error(), operatorPause)
+	case errors.Is(err, errApplicationTokenRefused):
+		return paused(transientCredentialsRefused, err.Error(), operatorPause)
 	case errors.Is(err, errNoticeNotTaken):
 		return transient(transientNoticeNotTaken, err.Error())
 	case errors.As(err, &call):
@@ -89,7 +91,7 @@ func classifyCall(call *smartcar.CallError) error {
 // isOperatorsFault: the application itself was refused, whoever it asked for. Source: Smartcar, "OAuth errors".
 func isOperatorsFault(err error) bool {
 	return errors.Is(err, smartcar.ErrInvalidClient) || errors.Is(err, smartcar.ErrClientRefused) ||
-		errors.Is(err, smartcar.ErrBilling)
+		errors.Is(err, smartcar.ErrBilling) || errors.Is(err, errApplicationTokenRefused)
 }
 
 // refreshFault tells the vault what an exchange came to: a refusal ends the family

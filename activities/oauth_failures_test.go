@@ -102,7 +102,7 @@ func TestEveryOAuthFailureOfARefresh(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := setupSmartcar(t, withPatience(cmp.Or(trouble.patience, enoughPatience)))
-			b.family(driver, car, otherCar)
+			b.family(car, otherCar)
 			b.smartcar.on(tokenEndpoint, trouble.answer)
 			b.unreachable.Store(trouble.refused)
 
@@ -160,7 +160,7 @@ func TestARefreshThatIsRefused(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := setupSmartcar(t)
-			b.family(driver, car, otherCar)
+			b.family(car, otherCar)
 			input := contract.RefreshTokensInput{SmartcarVehicleID: car, Generation: 1}
 			b.smartcar.on(tokenEndpoint, refused)
 			if test.meanwhile {
@@ -191,7 +191,8 @@ func TestARefreshThatIsRefused(t *testing.T) {
 // refreshElsewhere takes the lock away from the refresh that is under way, as a lost connection does, and stores another pair.
 func (b *connected) refreshElsewhere(ctx context.Context) {
 	texts(b.t, b.url, `SELECT pg_terminate_backend(pid)::text FROM pg_locks JOIN pg_class ON oid = relation
-		WHERE relname = 'smartcar_tokens' AND mode = 'RowShareLock' AND pid <> pg_backend_pid()`)
+		WHERE relname = 'smartcar_tokens' AND mode = 'RowShareLock'
+			AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND pid <> pg_backend_pid()`)
 	_, err := b.vault.Refresh(ctx, db.RefreshRequest{SmartcarVehicleID: otherCar, Generation: 1},
 		func(context.Context, string) (db.TokenPair, error) {
 			return db.TokenPair{AccessToken: hush, RefreshToken: hush + "-refresh-other", ExpiresIn: time.Hour}, nil

@@ -17,7 +17,7 @@ import (
 // error but a reason for the owner.
 func (a *Activities) ResumeVehicle(ctx context.Context, input contract.ResumeVehicleInput) (contract.ResumeVehicleResult, error) {
 	defer heartbeat(ctx)()
-	if a.deps.Vault == nil || a.deps.OAuth == nil {
+	if a.deps.Vault == nil {
 		return contract.ResumeVehicleResult{}, classify(errNotConfigured)
 	}
 	status, err := a.deps.Vault.TokenStatus(ctx, input.SmartcarVehicleID)
@@ -26,6 +26,8 @@ func (a *Activities) ResumeVehicle(ctx context.Context, input contract.ResumeVeh
 		return contract.ResumeVehicleResult{Refused: contract.ReasonReauthenticationFailed}, nil
 	case err != nil:
 		return contract.ResumeVehicleResult{}, classify(err)
+	case status.API == db.APIv2 && a.deps.OAuth == nil:
+		return contract.ResumeVehicleResult{}, classify(errNotConfigured)
 	case status.API == db.APIv2:
 		status, err = a.deps.Vault.Refresh(ctx, db.RefreshRequest{
 			SmartcarVehicleID: input.SmartcarVehicleID, EvenIfInvalid: true,

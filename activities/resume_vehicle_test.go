@@ -9,11 +9,11 @@ import (
 	"github.com/milepost/milepost/workflows/contract"
 )
 
-// waitForOwner lets Smartcar refuse a family, as before a re-authentication.
-func (b *connected) waitForOwner(vehicle string) {
+// waitForOwner lets Smartcar refuse the tokens of a car, as before a re-authentication.
+func (b *connected) waitForOwner() {
 	b.t.Helper()
 	b.smartcar.on(tokenEndpoint, oauthFailure(400, "invalid_grant"))
-	status, err := b.RefreshTokens(b.t.Context(), contract.RefreshTokensInput{SmartcarVehicleID: vehicle})
+	status, err := b.RefreshTokens(b.t.Context(), contract.RefreshTokensInput{SmartcarVehicleID: car})
 	require.NoError(b.t, err)
 	require.Equal(b.t, contract.ConnectionReauthRequired, status.State)
 }
@@ -25,8 +25,8 @@ func (b *connected) resume(vehicle string) (contract.ResumeVehicleResult, error)
 func TestAReauthenticationMakesTheOldTokensWorkAgain(t *testing.T) {
 	t.Parallel()
 	b := setupSmartcar(t)
-	b.family(driver, car, otherCar)
-	b.waitForOwner(car)
+	b.family(car, otherCar)
+	b.waitForOwner()
 	b.smartcar.on(tokenEndpoint, b.smartcar.nextPair)
 	b.smartcar.forget()
 	consent := b.consentOf(db.NewConsent{OwnerEmail: driver, SmartcarVehicleID: car, API: db.APIv2})
@@ -52,8 +52,8 @@ func TestAReauthenticationMakesTheOldTokensWorkAgain(t *testing.T) {
 func TestTokensThatAreRefusedAgainAreAReason(t *testing.T) {
 	t.Parallel()
 	b := setupSmartcar(t)
-	b.family(driver, car)
-	b.waitForOwner(car)
+	b.family(car)
+	b.waitForOwner()
 	resumed, err := b.resume(car)
 	require.NoError(t, err)
 	require.Equal(t, contract.ReasonReauthenticationFailed, resumed.Refused)
@@ -68,8 +68,8 @@ func TestTokensThatAreRefusedAgainAreAReason(t *testing.T) {
 func TestAResumptionWaitsForSmartcar(t *testing.T) {
 	t.Parallel()
 	b := setupSmartcar(t)
-	b.family(driver, car)
-	b.waitForOwner(car)
+	b.family(car)
+	b.waitForOwner()
 	b.smartcar.on(tokenEndpoint, page(502))
 	_, err := b.resume(car)
 	requireTransient(t, err, unavailable, 0)
@@ -79,7 +79,7 @@ func TestAResumptionWaitsForSmartcar(t *testing.T) {
 func TestAV3VehicleIsResumedWithoutAProof(t *testing.T) {
 	t.Parallel()
 	b := setupSmartcar(t)
-	b.connectV3(driver, car)
+	b.connectV3(car)
 	b.execute("UPDATE smartcar_vehicles SET connection_state = 'reauth_required', reauth_since = now() WHERE smartcar_vehicle_id = '" + car + "'")
 	for range 2 {
 		resumed, err := b.resume(car)
@@ -108,7 +108,7 @@ func TestARefreshOfWhatIsNotThereEnds(t *testing.T) {
 func TestTheStatusOfTokensFollowsTheVehicle(t *testing.T) {
 	t.Parallel()
 	b := setupSmartcar(t)
-	b.family(driver, car)
+	b.family(car)
 	load := func() contract.TokenStatus {
 		status, err := b.LoadTokenStatus(t.Context(), contract.LoadTokenStatusInput{SmartcarVehicleID: car})
 		require.NoError(t, err)
@@ -119,7 +119,7 @@ func TestTheStatusOfTokensFollowsTheVehicle(t *testing.T) {
 	require.True(t, active.RefreshAt.After(active.IssuedAt) && active.RefreshAt.Before(active.ExpiresAt))
 	require.Equal(t, active, load(), "looking again does not move it")
 
-	b.waitForOwner(car)
+	b.waitForOwner()
 	waiting := load()
 	require.Equal(t, contract.ConnectionReauthRequired, waiting.State)
 	require.Zero(t, waiting.RefreshAt)
@@ -135,7 +135,7 @@ func TestTheStatusOfTokensFollowsTheVehicle(t *testing.T) {
 func TestWhatAProcessThatDiedHasLeftIsFinished(t *testing.T) {
 	t.Parallel()
 	b := setupSmartcar(t)
-	b.family(driver, car, otherCar)
+	b.family(car, otherCar)
 	b.smartcar.on(tokenEndpoint, reset)
 	_, err := b.RefreshTokens(t.Context(), contract.RefreshTokensInput{SmartcarVehicleID: car, Generation: 1})
 	requireTransient(t, err, unavailable, 0)

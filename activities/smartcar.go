@@ -49,6 +49,7 @@ type Platform interface {
 
 var (
 	errNotConfigured = errors.New("this process has no settings for Smartcar's API: set SMARTCAR_CLIENT_ID and SMARTCAR_CLIENT_SECRET")
+	errApplicationTokenRefused = errors.New("application tokens are issued and then refused; check SMARTCAR_IAM_CLIENT_ID")
 	// errNeedsOwner: the tokens were refused, so that only the owner can help.
 	errNeedsOwner = errors.New("the owner must connect again")
 )
@@ -141,7 +142,7 @@ func (a *Activities) withApplicationToken(
 		}
 		a.deps.ApplicationTokens.Drop(token)
 	}
-	return err
+	return errApplicationTokenRefused
 }
 
 // freshToken gives the stored access token, refreshed before when it is about to

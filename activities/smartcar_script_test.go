@@ -38,13 +38,6 @@ func newScripted(t *testing.T) *scripted {
 	return s
 }
 
-// on scripts the answers to a method and path, one after the other; the last one is repeated.
-func (s *scripted) on(route string, answers ...http.HandlerFunc) {
-	s.mutex.Lock()
-	defer s.mutex.Unlock()
-	s.answers[route] = answers
-}
-
 // ServeHTTP implements http.Handler.
 func (s *scripted) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(r.Body)
@@ -68,6 +61,13 @@ func (s *scripted) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	answers[0](w, r)
+}
+
+// on scripts the answers to a method and path, one after the other; the last one is repeated.
+func (s *scripted) on(route string, answers ...http.HandlerFunc) {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	s.answers[route] = answers
 }
 
 // requests are those that a route was sent.

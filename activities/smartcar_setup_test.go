@@ -134,10 +134,10 @@ func withPatience(patience time.Duration) func(*connected) {
 	return func(b *connected) { b.patience = patience }
 }
 
-// family gives an owner connected vehicles that share tokens.
-func (b *connected) family(owner string, vehicles ...string) (tokenID int64) {
+// family gives the driver connected vehicles that share tokens.
+func (b *connected) family(vehicles ...string) (tokenID int64) {
 	b.t.Helper()
-	consent := b.consent(owner, db.APIv2)
+	consent := b.consent(driver, db.APIv2)
 	tokenID, err := b.vault.AddTokens(b.t.Context(), consent.OwnerID, db.TokenPair{
 		AccessToken: firstAccess, RefreshToken: firstRefresh, ExpiresIn: 2 * time.Hour,
 	})

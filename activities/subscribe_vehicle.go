@@ -2,9 +2,11 @@ package activities
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 
 	"github.com/milepost/milepost/api/smartcar"
+	"github.com/milepost/milepost/db"
 	"github.com/milepost/milepost/workflows/contract"
 )
 
@@ -23,6 +25,9 @@ func (a *Activities) SubscribeVehicle(ctx context.Context, input contract.Subscr
 		return struct{}{}, classify(errNotConfigured)
 	}
 	status, err := a.deps.Vault.TokenStatus(ctx, input.SmartcarVehicleID)
+	if errors.Is(err, db.ErrNotFound) {
+		return struct{}{}, nil
+	}
 	if err != nil {
 		return struct{}{}, classify(err)
 	}

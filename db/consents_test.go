@@ -161,7 +161,8 @@ func TestExchangedTokensAreStoredThoughTheDatabaseWasAway(t *testing.T) {
 	require.NoError(t, b.answer(asGiven))
 	require.NoError(t, b.exchangeCode(func(ctx context.Context, code string) (db.TokenPair, error) {
 		b.column(`SELECT pg_terminate_backend(pid)::text FROM pg_locks JOIN pg_class ON oid = relation
-			WHERE relname = 'smartcar_consents' AND mode = 'RowShareLock' AND pid <> pg_backend_pid()`)
+			WHERE relname = 'smartcar_consents' AND mode = 'RowShareLock'
+			AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND pid <> pg_backend_pid()`)
 		return b.rotate(ctx, code)
 	}))
 	require.EqualValues(t, 1, b.calls.Load(), "a code is good for one exchange")

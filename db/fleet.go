@@ -145,6 +145,9 @@ func (c *connecting) storeConnection(ctx context.Context, vehicleID int64) error
 		SmartcarVehicleID: vehicle.SmartcarVehicleID, VehicleID: vehicleID, SmartcarUserID: vehicle.SmartcarUserID,
 		Api: vehicle.API, Permissions: append([]string{}, vehicle.Permissions...),
 	}
+	if c.known && c.found.YourAppUserID == vehicle.OwnerID {
+		params.TokenID = c.found.TokenID // another owner's are of no use
+	}
 	if vehicle.TokenID != 0 {
 		params.TokenID = &vehicle.TokenID
 		err := c.queries.NameTokenFamily(ctx, dbsqlc.NameTokenFamilyParams{
@@ -169,7 +172,7 @@ func (c *connecting) storeConnection(ctx context.Context, vehicleID int64) error
 			return translate("note connected vehicle", err)
 		}
 	}
-	if c.known && c.found.TokenID != nil && vehicle.TokenID != 0 && *c.found.TokenID != vehicle.TokenID {
+	if c.known && c.found.TokenID != nil && (params.TokenID == nil || *c.found.TokenID != *params.TokenID) {
 		return translate("delete unused tokens", c.queries.DeleteUnusedTokens(ctx, *c.found.TokenID))
 	}
 	return nil

@@ -11,7 +11,7 @@ import (
 
 var (
 	// ErrDifferentVehicles says that the vehicles cannot be one: owner, make, model, year or VIN differ.
-	ErrDifferentVehicles = errors.New("the vehicles differ in owner, make, model, year or VIN")
+	ErrDifferentVehicles = errors.New("the vehicles differ in owner, make, model, year or VIN, or one of them is merged already")
 	// ErrSameVehicle says that they are one already.
 	ErrSameVehicle = errors.New("both ids are of the same vehicle already")
 )
@@ -33,19 +33,12 @@ func (s *Store) MergeVehicles(
 		return ErrSameVehicle
 	}
 	return s.inTransaction(ctx, "merge vehicles", func(queries *dbsqlc.Queries) error {
-		for _, id := range []int64{ // in one order, whoever merges what
-			min(merge.FromVehicleID, merge.IntoVehicleID), max(merge.FromVehicleID, merge.IntoVehicleID),
-		} {
-			if _, err := queries.LockVehicle(ctx, id); err != nil {
-				return translate("lock vehicle", err)
-			}
+		if done, err := lockForMerge(ctx, queries, merge); err != nil || done {
+			return err
 		}
-		same, err := queries.SameKindOfVehicle(ctx, dbsqlc.SameKindOfVehicleParams{One: merge.FromVehicleID, Other: merge.IntoVehicleID})
+		err := queries.MarkMerged(ctx, dbsqlc.MarkMergedParams{ID: merge.FromVehicleID, MergedInto: merge.IntoVehicleID})
 		if err != nil {
-			return translate("compare vehicles", err)
-		}
-		if !valueOr(same, false) {
-			return &callerError{err: ErrDifferentVehicles}
+			return translate("mark merged vehicle", err)
 		}
 		if _, err = queries.MoveConnectionsToVehicle(ctx, dbsqlc.MoveConnectionsToVehicleParams{
 			FromVehicleID: merge.FromVehicleID, ToVehicleID: merge.IntoVehicleID,
@@ -61,6 +54,30 @@ func (s *Store) MergeVehicles(
 		}
 		return logMerge(ctx, queries, merge, len(readings))
 	})
+}
+
+// lockForMerge takes both row locks, in one order whoever merges what, and makes
+// sure that the vehicles can be one car; done when they are already.
+func lockForMerge(ctx context.Context, queries *dbsqlc.Queries, merge Merge) (done bool, err error) {
+	merged := map[int64]*int64{}
+	for _, id := range []int64{
+		min(merge.FromVehicleID, merge.IntoVehicleID), max(merge.FromVehicleID, merge.IntoVehicleID),
+	} {
+		if merged[id], err = queries.LockVehicleForMerge(ctx, id); err != nil {
+			return false, translate("lock vehicle", err)
+		}
+	}
+	if into := merged[merge.FromVehicleID]; into != nil && *into == merge.IntoVehicleID {
+		return true, nil
+	}
+	same, err := queries.SameKindOfVehicle(ctx, dbsqlc.SameKindOfVehicleParams{One: merge.FromVehicleID, Other: merge.IntoVehicleID})
+	if err != nil {
+		return false, translate("compare vehicles", err)
+	}
+	if !valueOr(same, false) || merged[merge.FromVehicleID] != nil || merged[merge.IntoVehicleID] != nil {
+		return false, &callerError{err: ErrDifferentVehicles}
+	}
+	return false, nil
 }
 
 func readingsOf(ctx context.Context, queries *dbsqlc.Queries, vehicleID int64) ([]NewReading, error) {

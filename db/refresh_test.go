@@ -250,7 +250,8 @@ func TestARefusalThatAnotherRefreshExplainsIsNone(t *testing.T) {
 	// Without the row's lock, as after a lost connection, somebody else stores a pair meanwhile.
 	_, err := b.refresh(firstOfFamily, 1, func(ctx context.Context, token string) (db.TokenPair, error) {
 		b.column(`SELECT pg_terminate_backend(pid)::text FROM pg_locks JOIN pg_class ON oid = relation
-			WHERE relname = 'smartcar_tokens' AND mode = 'RowShareLock' AND pid <> pg_backend_pid()`)
+			WHERE relname = 'smartcar_tokens' AND mode = 'RowShareLock' AND pid <> pg_backend_pid()
+			  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`)
 		_, err := b.vault.Refresh(ctx, db.RefreshRequest{SmartcarVehicleID: secondOfFamily, Generation: 1}, b.rotate)
 		require.NoError(t, err)
 		return refuse(ctx, token)
@@ -268,7 +269,8 @@ func TestAPairThatCouldNotBeStoredIsStoredWhenTheDatabaseIsBack(t *testing.T) {
 	b := setupVault(t)
 	status, err := b.refresh(firstOfFamily, 1, func(ctx context.Context, token string) (db.TokenPair, error) {
 		b.column(`SELECT pg_terminate_backend(pid)::text FROM pg_locks JOIN pg_class ON oid = relation
-			WHERE relname = 'smartcar_tokens' AND mode = 'RowShareLock' AND pid <> pg_backend_pid()`)
+			WHERE relname = 'smartcar_tokens' AND mode = 'RowShareLock' AND pid <> pg_backend_pid()
+			  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`)
 		return b.rotate(ctx, token)
 	})
 	require.NoError(t, err)
@@ -281,7 +283,8 @@ func TestThePairOfALaterAttemptStays(t *testing.T) {
 	b := setupVault(t)
 	status, err := b.refresh(firstOfFamily, 1, func(ctx context.Context, _ string) (db.TokenPair, error) {
 		b.column(`SELECT pg_terminate_backend(pid)::text FROM pg_locks JOIN pg_class ON oid = relation
-			WHERE relname = 'smartcar_tokens' AND mode = 'RowShareLock' AND pid <> pg_backend_pid()`)
+			WHERE relname = 'smartcar_tokens' AND mode = 'RowShareLock' AND pid <> pg_backend_pid()
+			  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`)
 		_, err := b.vault.Refresh(ctx, db.RefreshRequest{SmartcarVehicleID: secondOfFamily, Generation: 1}, b.rotate)
 		require.NoError(t, err)
 		return db.TokenPair{AccessToken: "late", RefreshToken: "late", ExpiresIn: time.Hour}, nil

@@ -261,7 +261,7 @@ func TestAnErrorOfTheCallbackRollsBackAndComesBackAsItIs(t *testing.T) {
 	})
 	require.Equal(t, context.Canceled, err)
 	require.Equal(t, db.StatusReceived, b.show(t, "one").Status)
-	require.ErrorIs(t, b.store.WithVehicle(t.Context(), 424242, nil), db.ErrNotFound)
+	require.ErrorIs(t, b.store.WithVehicle(t.Context(), 424242, nil), db.ErrConflict, "it may have been merged into another")
 }
 
 // TestTheQueriesOfTheFieldGuidesRun runs the queries that people already use.

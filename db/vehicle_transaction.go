@@ -2,6 +2,7 @@ package db
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/shopspring/decimal"
@@ -56,12 +57,17 @@ type VehicleTransaction struct {
 }
 
 // WithVehicle runs fn in one transaction under the vehicle's row lock, and commits
-// when fn returns nil. ErrNotFound when there is no such vehicle. Errors that fn
+// when fn returns nil. ErrConflict when there is no such vehicle any more, since it
+// has been merged into another: look again whose the connection is. Errors that fn
 // returns come back as they are.
 func (s *Store) WithVehicle(ctx context.Context, vehicleID int64, fn func(*VehicleTransaction) error) error {
 	return s.inTransaction(ctx, "write vehicle history", func(queries *dbsqlc.Queries) error {
 		if _, err := queries.LockVehicle(ctx, vehicleID); err != nil {
-			return translate("lock vehicle", err)
+			translated := translate("lock vehicle", err)
+			if errors.Is(translated, ErrNotFound) {
+				return &Error{Operation: "lock vehicle", Kind: ErrConflict}
+			}
+			return translated
 		}
 		if err := fn(&VehicleTransaction{queries: queries, vehicleID: vehicleID}); err != nil {
 			return &callerError{err: err}

@@ -41,7 +41,7 @@ func (s *Store) RequestWorkflow(ctx context.Context, request WorkflowRequest) er
 	return requestWorkflow(ctx, s.queries, request)
 }
 
-// ClaimWorkflowRequests leases up to limit requests of the given kinds, oldest first.
+// ClaimWorkflowRequests leases up to limit requests of the given kinds, the untried and oldest first.
 func (s *Store) ClaimWorkflowRequests(
 	ctx context.Context, kinds []string, limit int32, lease time.Duration,
 ) ([]WorkflowRequest, error) {

@@ -1,6 +1,7 @@
 package workflows
 
 import (
+	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/milepost/milepost/workflows/contract"
@@ -17,24 +18,56 @@ func ConnectVehicles(ctx workflow.Context, input contract.ConnectVehiclesInput) 
 }
 
 type connectVehicles struct {
-	input  contract.ConnectVehiclesInput
-	result contract.ConnectVehiclesResult
+	input     contract.ConnectVehiclesInput
+	connected []string
+	result    contract.ConnectVehiclesResult
 }
 
 func (c *connectVehicles) setup(input contract.ConnectVehiclesInput) { c.input = input }
 
 func (c *connectVehicles) run(ctx workflow.Context) (contract.ConnectVehiclesResult, error) {
-	err := c.connect(ctx)
-	if err != nil {
+	if err := c.connect(ctx); err != nil {
+		if temporal.IsCanceledError(err) {
+			return c.result, err
+		}
+		if closeErr := c.close(ctx, contract.ReasonInternal); closeErr != nil {
+			return c.result, closeErr
+		}
 		return c.result, err
 	}
+	c.result.Connected += len(c.connected)
 	if c.result.Connected > 0 {
 		c.result.Reason = ""
 	}
-	_, err = execute[contract.CloseConsentInput, struct{}](ctx, contract.CloseConsentActivity, contract.CloseConsentInput{
-		ConsentID: c.input.ConsentID, Reason: c.result.Reason,
+	if err := c.close(ctx, c.result.Reason); err != nil {
+		return c.result, err
+	}
+	return c.result, c.subscribe(ctx)
+}
+
+// close lets the owner see how it ended.
+func (c *connectVehicles) close(ctx workflow.Context, reason contract.ConnectReason) error {
+	_, err := execute[contract.CloseConsentInput, struct{}](ctx, contract.CloseConsentActivity, contract.CloseConsentInput{
+		ConsentID: c.input.ConsentID, Reason: reason,
 	})
-	return c.result, err
+	return err
+}
+
+// subscribe comes last: a vehicle that cannot be subscribed now holds up neither the
+// other vehicles nor the owner.
+func (c *connectVehicles) subscribe(ctx workflow.Context) error {
+	var subscribing []workflow.Future
+	calling := workflow.WithActivityOptions(ctx, smartcarCall())
+	for _, vehicle := range c.connected {
+		subscribing = append(subscribing, workflow.ExecuteActivity(calling, contract.SubscribeVehicleActivity,
+			contract.SubscribeVehicleInput{SmartcarVehicleID: vehicle}))
+	}
+	for _, subscribed := range subscribing {
+		if err := subscribed.Get(ctx, nil); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (c *connectVehicles) connect(ctx workflow.Context) error {
@@ -76,10 +109,8 @@ func (c *connectVehicles) connectOne(ctx workflow.Context, vehicle string) error
 		c.result.Reason = connected.Refused
 		return nil
 	}
-	c.result.Connected++
-	_, err = callSmartcar[contract.SubscribeVehicleInput, struct{}](
-		ctx, contract.SubscribeVehicleActivity, contract.SubscribeVehicleInput{SmartcarVehicleID: vehicle})
-	return err
+	c.connected = append(c.connected, vehicle)
+	return nil
 }
 
 // reauthenticate tries the tokens that were there before: Smartcar issues no new
@@ -94,6 +125,6 @@ func (c *connectVehicles) reauthenticate(ctx workflow.Context, vehicle string) e
 		c.result.Reason = resumed.Refused
 		return nil
 	}
-	c.result.Connected++
+	c.result.Connected++ // subscribed it has been
 	return nil
 }

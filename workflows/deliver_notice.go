@@ -3,6 +3,7 @@ package workflows
 import (
 	"errors"
 
+	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 
@@ -18,9 +19,9 @@ func DeliverNotice(ctx workflow.Context, input contract.DeliverNoticeInput) (con
 	if err == nil {
 		return contract.DeliverNoticeResult{Delivered: true}, nil
 	}
-	var activity *temporal.ActivityError
-	if !errors.As(err, &activity) || temporal.IsCanceledError(err) {
-		return contract.DeliverNoticeResult{}, err
+	activity, found := errors.AsType[*temporal.ActivityError](err)
+	if !found || temporal.IsCanceledError(err) || activity.RetryState() == enumspb.RETRY_STATE_NON_RETRYABLE_FAILURE {
+		return contract.DeliverNoticeResult{}, err // it was not for want of days
 	}
 	if _, err := execute[contract.DeliverNoticeInput, struct{}](ctx, contract.GiveNoticeUpActivity, input); err != nil {
 		return contract.DeliverNoticeResult{}, err

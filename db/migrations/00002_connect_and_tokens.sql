@@ -6,6 +6,9 @@ ALTER TABLE users ADD CONSTRAINT users_external_id_unique UNIQUE (external_id);
 
 -- The VIN tells that a new Smartcar id is a car that is known already. It never leaves this table.
 ALTER TABLE vehicles ADD COLUMN vin text NOT NULL DEFAULT '';
+-- Set when support staff have confirmed that it is another one's car: nothing is written to it any more.
+ALTER TABLE vehicles ADD COLUMN merged_into bigint;
+ALTER TABLE vehicles ADD CONSTRAINT vehicles_merged_into_fk FOREIGN KEY (merged_into) REFERENCES vehicles (id);
 CREATE INDEX vehicles_user_vin ON vehicles (your_app_user_id, vin) WHERE vin <> '';
 
 -- One token family: what one consent gave, for all the vehicles that were selected in it.
@@ -128,6 +131,6 @@ ALTER TABLE smartcar_vehicles
     DROP COLUMN connection_state, DROP COLUMN reauth_since, DROP COLUMN subscribed_webhook_id;
 DROP TABLE smartcar_token_refreshes, smartcar_tokens;
 DROP INDEX vehicles_user_vin;
-ALTER TABLE vehicles DROP COLUMN vin;
+ALTER TABLE vehicles DROP COLUMN vin, DROP COLUMN merged_into;
 ALTER TABLE users DROP CONSTRAINT users_external_id_unique;
 ALTER TABLE users DROP COLUMN external_id;

@@ -1,6 +1,13 @@
 -- name: LockVehicle :one
 -- Every write to a vehicle's history happens under this lock: it gives the order that arrival does not.
-SELECT id FROM vehicles WHERE id = @vehicle_id FOR NO KEY UPDATE;
+-- Whoever waited for it while the vehicle was merged into another finds none.
+SELECT id FROM vehicles WHERE id = @vehicle_id AND merged_into IS NULL FOR NO KEY UPDATE;
+
+-- name: LockVehicleForMerge :one
+SELECT merged_into FROM vehicles WHERE id = @vehicle_id FOR NO KEY UPDATE;
+
+-- name: MarkMerged :exec
+UPDATE vehicles SET merged_into = @merged_into::bigint, updated_at = now() WHERE id = @id;
 
 -- name: InsertVehicle :one
 INSERT INTO vehicles (your_app_user_id, smartcar_user_id, make, model, year, vin)
@@ -9,7 +16,7 @@ RETURNING id;
 
 -- name: FindVehicleByVIN :one
 -- The same car of the same owner, whatever Smartcar calls it now.
-SELECT id FROM vehicles WHERE your_app_user_id = @your_app_user_id AND vin = @vin AND vin <> '' ORDER BY id LIMIT 1;
+SELECT id FROM vehicles WHERE your_app_user_id = @your_app_user_id AND vin = @vin AND vin <> '' AND merged_into IS NULL ORDER BY id LIMIT 1;
 
 -- name: DescribeVehicle :exec
 -- What Smartcar did not say this time stays as it was.

@@ -5,7 +5,8 @@ INSERT INTO workflow_requests (kind, subject, signal) VALUES (@kind, @subject, @
 WITH claimable AS (
     SELECT id FROM workflow_requests
     WHERE (claimed_until IS NULL OR claimed_until < now()) AND kind = ANY (@kinds::text[])
-    ORDER BY id
+    -- Those that nobody has tried yet come first: what cannot be seen to now must not hold up the rest.
+    ORDER BY claimed_until NULLS FIRST, id
     LIMIT @max_rows
     FOR UPDATE SKIP LOCKED
 )

@@ -27,6 +27,8 @@ const (
 	ReasonUserUnproven ConnectReason = "user_not_confirmed"
 	// ReasonReauthenticationFailed: the old tokens were refused again; a new consent is needed.
 	ReasonReauthenticationFailed ConnectReason = "reauthentication_failed"
+	// ReasonInternal: a person has to look at the failed workflow.
+	ReasonInternal ConnectReason = "internal"
 	// ReasonVehicleRefused: Smartcar would not say what is needed of any vehicle.
 	ReasonVehicleRefused ConnectReason = "vehicle_refused"
 )

@@ -128,8 +128,8 @@ func (r *Requests) see(ctx context.Context, request db.WorkflowRequest) {
 		r.deps.Logger.Warn("requests.start_failed", append(attributes, slog.String("error", err.Error()))...)
 		if isOutage(err) {
 			r.outage.noticed()
-			r.saveCode(ctx, request)
 		}
+		r.saveCode(ctx, request)
 		return
 	}
 	r.outage.over()
@@ -171,8 +171,8 @@ func (r *Requests) startOnce(ctx context.Context, options client.StartWorkflowOp
 	return err
 }
 
-// saveCode exchanges the code of a consent whose workflow cannot be started: it may
-// not live for as long as the outage lasts. The workflow finds it done.
+// saveCode exchanges the code of a consent whose workflow cannot be started, for
+// whatever reason: it may not live for as long as that lasts. The workflow finds it done.
 func (r *Requests) saveCode(ctx context.Context, request db.WorkflowRequest) {
 	if request.Kind != db.RequestConnectVehicles || r.deps.Codes == nil {
 		return

@@ -60,11 +60,11 @@ func TestACodeIsSavedWhenTemporalDoesNotAnswer(t *testing.T) {
 		failure error
 		saved   []string
 	}{
-		"because it is unavailable":        {serviceerror.NewUnavailable("away"), []string{consent}},
-		"because it takes too long":        {serviceerror.NewDeadlineExceeded("slow"), []string{consent}},
-		"because the client gives up":      {context.DeadlineExceeded, []string{consent}},
-		"because it limits the rate":       {serviceerror.NewResourceExhausted(enumspb.RESOURCE_EXHAUSTED_CAUSE_RPS_LIMIT, "busy"), []string{consent}},
-		"but not when it refuses requests": {serviceerror.NewInvalidArgument("no such search attribute"), nil},
+		"because it is unavailable":   {serviceerror.NewUnavailable("away"), []string{consent}},
+		"because it takes too long":   {serviceerror.NewDeadlineExceeded("slow"), []string{consent}},
+		"because the client gives up": {context.DeadlineExceeded, []string{consent}},
+		"because it limits the rate":  {serviceerror.NewResourceExhausted(enumspb.RESOURCE_EXHAUSTED_CAUSE_RPS_LIMIT, "busy"), []string{consent}},
+		"because it refuses requests": {serviceerror.NewPermissionDenied("the key has expired", ""), []string{consent}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
+	"github.com/milepost/milepost/api/smartcar"
 	"github.com/milepost/milepost/api/smartcar/smartcartest"
 	"github.com/milepost/milepost/cmd/internal/stack"
 	"github.com/milepost/milepost/db"
@@ -45,6 +46,7 @@ func setupCustody(t *testing.T, owners int, options stack.Options) *custody {
 			ClientID: application.ClientID, ClientSecret: application.ClientSecret,
 			APIClientID: application.APIClientID, APIClientSecret: application.ClientSecret,
 			ManagementToken: application.ManagementToken, RedirectURIs: []string{application.RedirectURI}, Users: users,
+			Generation: smartcar.APIVersion(options.Environment["SMARTCAR_API"]),
 		})
 		if err != nil {
 			return "", err

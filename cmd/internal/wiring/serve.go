@@ -232,11 +232,15 @@ func (p *process) process(ctx context.Context) error {
 	if !p.options.Roles.Has(RoleStarter) && !p.options.Roles.Has(RoleWorker) {
 		return nil
 	}
+	var background sync.WaitGroup
+	defer background.Wait()
+	if p.options.Roles.Has(RoleStarter) {
+		// Not after Temporal has answered: while it is away, authorization codes are saved here.
+		background.Go(func() { p.requests.Run(ctx) })
+	}
 	if err := awaitTemporal(ctx, p.temporal, p.namespace, p.logger); err != nil {
 		return ignoreCanceled(err)
 	}
-	var background sync.WaitGroup
-	defer background.Wait()
 	if p.options.Roles.Has(RoleWorker) {
 		stop, err := p.startWorker(ctx)
 		if err != nil {
@@ -246,7 +250,6 @@ func (p *process) process(ctx context.Context) error {
 		background.Go(func() { keepFleetChecked(ctx, p.temporal, p.logger) })
 	}
 	if p.options.Roles.Has(RoleStarter) {
-		background.Go(func() { p.requests.Run(ctx) })
 		return p.starter.Run(ctx)
 	}
 	<-ctx.Done()

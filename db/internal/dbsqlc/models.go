@@ -177,6 +177,7 @@ type Vehicle struct {
 	CreatedAt      time.Time
 	UpdatedAt      time.Time
 	Vin            string
+	MergedInto     *int64
 }
 
 type VehicleDatum struct {

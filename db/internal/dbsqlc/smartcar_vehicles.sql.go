@@ -336,7 +336,7 @@ SET vehicle_id = EXCLUDED.vehicle_id, is_active = true, connection_state = 'conn
     smartcar_user_id = CASE WHEN EXCLUDED.smartcar_user_id = '' THEN smartcar_vehicles.smartcar_user_id
                             ELSE EXCLUDED.smartcar_user_id END,
     api = EXCLUDED.api,
-    token_id = COALESCE(EXCLUDED.token_id, smartcar_vehicles.token_id),
+    token_id = EXCLUDED.token_id,
     permissions = EXCLUDED.permissions,
     updated_at = now()
 WHERE smartcar_vehicles.vehicle_id = EXCLUDED.vehicle_id OR NOT smartcar_vehicles.is_active

@@ -43,7 +43,7 @@ func (q *Queries) DescribeVehicle(ctx context.Context, arg DescribeVehicleParams
 }
 
 const findVehicleByVIN = `-- name: FindVehicleByVIN :one
-SELECT id FROM vehicles WHERE your_app_user_id = $1 AND vin = $2 AND vin <> '' ORDER BY id LIMIT 1
+SELECT id FROM vehicles WHERE your_app_user_id = $1 AND vin = $2 AND vin <> '' AND merged_into IS NULL ORDER BY id LIMIT 1
 `
 
 type FindVehicleByVINParams struct {
@@ -89,15 +89,41 @@ func (q *Queries) InsertVehicle(ctx context.Context, arg InsertVehicleParams) (i
 }
 
 const lockVehicle = `-- name: LockVehicle :one
-SELECT id FROM vehicles WHERE id = $1 FOR NO KEY UPDATE
+SELECT id FROM vehicles WHERE id = $1 AND merged_into IS NULL FOR NO KEY UPDATE
 `
 
 // Every write to a vehicle's history happens under this lock: it gives the order that arrival does not.
+// Whoever waited for it while the vehicle was merged into another finds none.
 func (q *Queries) LockVehicle(ctx context.Context, vehicleID int64) (int64, error) {
 	row := q.db.QueryRow(ctx, lockVehicle, vehicleID)
 	var id int64
 	err := row.Scan(&id)
 	return id, err
+}
+
+const lockVehicleForMerge = `-- name: LockVehicleForMerge :one
+SELECT merged_into FROM vehicles WHERE id = $1 FOR NO KEY UPDATE
+`
+
+func (q *Queries) LockVehicleForMerge(ctx context.Context, vehicleID int64) (*int64, error) {
+	row := q.db.QueryRow(ctx, lockVehicleForMerge, vehicleID)
+	var merged_into *int64
+	err := row.Scan(&merged_into)
+	return merged_into, err
+}
+
+const markMerged = `-- name: MarkMerged :exec
+UPDATE vehicles SET merged_into = $1::bigint, updated_at = now() WHERE id = $2
+`
+
+type MarkMergedParams struct {
+	MergedInto int64
+	ID         int64
+}
+
+func (q *Queries) MarkMerged(ctx context.Context, arg MarkMergedParams) error {
+	_, err := q.db.Exec(ctx, markMerged, arg.MergedInto, arg.ID)
+	return err
 }
 
 const possibleDuplicates = `-- name: PossibleDuplicates :many

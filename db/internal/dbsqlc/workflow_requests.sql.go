@@ -13,7 +13,8 @@ const claimWorkflowRequests = `-- name: ClaimWorkflowRequests :many
 WITH claimable AS (
     SELECT id FROM workflow_requests
     WHERE (claimed_until IS NULL OR claimed_until < now()) AND kind = ANY ($2::text[])
-    ORDER BY id
+    -- Those that nobody has tried yet come first: what cannot be seen to now must not hold up the rest.
+    ORDER BY claimed_until NULLS FIRST, id
     LIMIT $3
     FOR UPDATE SKIP LOCKED
 )
