@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/milepost/milepost/api/smartcar"
 	"github.com/milepost/milepost/db"
@@ -70,22 +73,34 @@ func (a *Activities) RecoverRefreshes(ctx context.Context) error {
 	if a.deps.Vault == nil || a.deps.OAuth == nil {
 		return nil
 	}
-	unfinished, err := a.deps.Vault.UnfinishedRefreshes(ctx)
+	unfinished, err := a.deps.Vault.UnfinishedRefreshes(ctx, a.deps.Clock().Add(-longestGrace))
 	if err != nil {
 		return err
 	}
+	var group errgroup.Group
+	group.SetLimit(recoveryConcurrency)
 	for _, refresh := range unfinished {
-		vehicle := slog.String("vehicleId", refresh.SmartcarVehicleID)
-		_, err := a.deps.Vault.Refresh(ctx, db.RefreshRequest{
-			SmartcarVehicleID: refresh.SmartcarVehicleID, Generation: refresh.Generation,
-		}, a.exchangeRefreshToken)
-		if err != nil {
-			a.deps.Logger.Warn(logRefreshNotRecovered, vehicle, slog.String("error", err.Error()))
-			continue
-		}
-		a.deps.Logger.Info(logRefreshRecovered, vehicle)
+		group.Go(func() error {
+			vehicle := slog.String("vehicleId", refresh.SmartcarVehicleID)
+			_, err := a.deps.Vault.Refresh(ctx, db.RefreshRequest{
+				SmartcarVehicleID: refresh.SmartcarVehicleID, Generation: refresh.Generation,
+			}, a.exchangeRefreshToken)
+			if err != nil {
+				a.deps.Logger.Warn(logRefreshNotRecovered, vehicle, slog.String("error", err.Error()))
+				return nil // for TokenRefresh to go on with
+			}
+			a.deps.Logger.Info(logRefreshRecovered, vehicle)
+			return nil
+		})
 	}
-	return ctx.Err()
+	return errors.Join(group.Wait(), ctx.Err())
 }
+
+const (
+	// longestGrace is the longest time for which Smartcar is said to take a used token. Source:
+	// Smartcar, "Lifetimes and rotation".
+	longestGrace        = 10 * time.Minute
+	recoveryConcurrency = 4
+)
 
 var _ OAuth = (*smartcar.OAuth)(nil)

@@ -232,11 +232,21 @@ func (s *Store) NoteConsentUser(ctx context.Context, id, smartcarUserID string) 
 	}))
 }
 
-// CloseConsent ends a consent as connected, or as failed for a reason that the owner is shown.
+// CloseConsent ends a consent as connected, or as failed for a reason that the owner
+// is shown, and forgets its tokens when no vehicle came to need them. One that is
+// closed already is left alone.
 func (s *Store) CloseConsent(ctx context.Context, id, phase, reason string) error {
-	return translate("close consent", s.queries.CloseConsent(ctx, dbsqlc.CloseConsentParams{
-		ID: id, Phase: phase, Reason: reason,
-	}))
+	return s.inTransaction(ctx, "close consent", func(queries *dbsqlc.Queries) error {
+		tokenID, err := queries.CloseConsent(ctx, dbsqlc.CloseConsentParams{ID: id, Phase: phase, Reason: reason})
+		translated := translate("close consent", err)
+		if errors.Is(translated, ErrNotFound) {
+			return nil
+		}
+		if translated != nil {
+			return translated
+		}
+		return translate("delete unused tokens", queries.DeleteUnusedTokens(ctx, tokenID))
+	})
 }
 
 // ConsentCar is a car as its owner knows it.

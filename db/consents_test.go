@@ -236,3 +236,20 @@ func TestAnOwnerKeepsTheNameThatSmartcarWasGiven(t *testing.T) {
 	_, err = b.store.ConsentStatus(t.Context(), "unheard-of")
 	require.ErrorIs(t, err, db.ErrNotFound)
 }
+
+func TestTokensThatNoVehicleCameToNeedAreForgotten(t *testing.T) {
+	t.Parallel()
+	b := setupConsent(t)
+	require.NoError(t, b.answer(asGiven))
+	require.NoError(t, b.exchangeCode(b.rotate))
+	stored := `SELECT count(*)::text FROM smartcar_tokens WHERE id <> $1`
+	require.Equal(t, []string{"1"}, b.column(stored, b.tokenID))
+	require.NoError(t, b.store.CloseConsent(t.Context(), "asked", db.ConsentFailed, "no_vehicles"))
+	require.Equal(t, []string{"0"}, b.column(stored, b.tokenID))
+	require.NoError(t, b.store.CloseConsent(t.Context(), "asked", db.ConsentConnected, ""), "it is closed already")
+	status, err := b.store.ConsentStatus(t.Context(), "asked")
+	require.NoError(t, err)
+	require.Equal(t, "no_vehicles", status.Reason)
+	_, err = b.vault.AccessTokenOfFamily(t.Context(), b.tokenID)
+	require.NoError(t, err, "a family with vehicles stays")
+}

@@ -58,10 +58,10 @@ type UnfinishedRefresh struct {
 	Generation        int64
 }
 
-// UnfinishedRefreshes lists one vehicle of each family whose last call has no end:
-// either it is under way now, or its process died.
-func (v *Vault) UnfinishedRefreshes(ctx context.Context) ([]UnfinishedRefresh, error) {
-	rows, err := v.store.queries.UnfinishedRefreshes(ctx)
+// UnfinishedRefreshes lists one vehicle of each family whose last call began after
+// since and has no end: either it is under way now, or its process died.
+func (v *Vault) UnfinishedRefreshes(ctx context.Context, since time.Time) ([]UnfinishedRefresh, error) {
+	rows, err := v.store.queries.UnfinishedRefreshes(ctx, since)
 	if err != nil {
 		return nil, translate("list unfinished refreshes", err)
 	}

@@ -48,10 +48,11 @@ UPDATE smartcar_consents
 SET connected_vehicles = array_append(connected_vehicles, @smartcar_vehicle_id::text)
 WHERE id = @id AND NOT (@smartcar_vehicle_id::text = ANY (connected_vehicles));
 
--- name: CloseConsent :exec
+-- name: CloseConsent :one
 UPDATE smartcar_consents
 SET phase = @phase, reason = @reason, code = NULL, code_key_id = NULL, closed_at = now()
-WHERE id = @id AND phase = 'answered';
+WHERE id = @id AND phase = 'answered'
+RETURNING COALESCE(token_id, 0)::bigint AS token_id;
 
 -- name: ConsentStatus :one
 SELECT phase, reason, refused_make, refused_model, refused_year FROM smartcar_consents WHERE id = @id;

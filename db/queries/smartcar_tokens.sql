@@ -85,7 +85,7 @@ DELETE FROM smartcar_token_refreshes WHERE token_id = @token_id AND finished_at 
 SELECT DISTINCT ON (attempt.token_id) connection.smartcar_vehicle_id, attempt.generation
 FROM smartcar_token_refreshes AS attempt
 JOIN smartcar_vehicles AS connection ON connection.token_id = attempt.token_id
-WHERE attempt.finished_at IS NULL
+WHERE attempt.finished_at IS NULL AND attempt.started_at > @since
 ORDER BY attempt.token_id, attempt.started_at;
 
 -- name: KeysInUse :many

@@ -28,8 +28,9 @@ type TokenRefreshInput struct {
 	ContinueAfter int `json:"continueAfter,omitempty"`
 }
 
-// DefaultContinueAfter leaves room for the events of one more refresh below 2,000.
-const DefaultContinueAfter = 1500
+// DefaultContinueAfter keeps a history short, since it is read again at each wake; it
+// is far below the 2,000 events at which Temporal's own advice begins to count.
+const DefaultContinueAfter = 500
 
 // ConnectionState is how a vehicle's connection stands, as far as its tokens go.
 type ConnectionState string

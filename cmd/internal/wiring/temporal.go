@@ -34,6 +34,10 @@ const (
 	concurrentActivities = 64
 	// concurrentCalls to Smartcar; refreshes are bounded further by the vault.
 	concurrentCalls = 32
+	// cachedWorkflows bounds the workflows that a worker keeps in memory, some 100 KiB each: a
+	// vehicle's sleeps for hours, and is read again from its history when it wakes. Events' last
+	// for milliseconds.
+	cachedWorkflows = 1000
 	// callStopTimeout is longer than a token call may take: its answer must be stored.
 	callStopTimeout = 35 * time.Second
 	// fleetCheckInterval is how long a vehicle may be without its workflow when all else failed.
@@ -130,6 +134,7 @@ func (w workers) stop() {
 func startWorkers(
 	temporalClient client.Client, registered *activities.Activities, callsPerSecond float64, fatal func(error),
 ) (started workers, err error) {
+	worker.SetStickyWorkflowCacheSize(cachedWorkflows)
 	main := worker.New(temporalClient, contract.TaskQueue, worker.Options{
 		MaxConcurrentLocalActivityExecutionSize: concurrentActivities,
 		MaxConcurrentActivityExecutionSize:      concurrentActivities,

@@ -48,10 +48,11 @@ func (q *Queries) AnswerConsent(ctx context.Context, arg AnswerConsentParams) er
 	return err
 }
 
-const closeConsent = `-- name: CloseConsent :exec
+const closeConsent = `-- name: CloseConsent :one
 UPDATE smartcar_consents
 SET phase = $1, reason = $2, code = NULL, code_key_id = NULL, closed_at = now()
 WHERE id = $3 AND phase = 'answered'
+RETURNING COALESCE(token_id, 0)::bigint AS token_id
 `
 
 type CloseConsentParams struct {
@@ -60,9 +61,11 @@ type CloseConsentParams struct {
 	ID     string
 }
 
-func (q *Queries) CloseConsent(ctx context.Context, arg CloseConsentParams) error {
-	_, err := q.db.Exec(ctx, closeConsent, arg.Phase, arg.Reason, arg.ID)
-	return err
+func (q *Queries) CloseConsent(ctx context.Context, arg CloseConsentParams) (int64, error) {
+	row := q.db.QueryRow(ctx, closeConsent, arg.Phase, arg.Reason, arg.ID)
+	var token_id int64
+	err := row.Scan(&token_id)
+	return token_id, err
 }
 
 const codeExchanged = `-- name: CodeExchanged :exec

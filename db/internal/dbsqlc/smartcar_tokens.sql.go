@@ -483,7 +483,7 @@ const unfinishedRefreshes = `-- name: UnfinishedRefreshes :many
 SELECT DISTINCT ON (attempt.token_id) connection.smartcar_vehicle_id, attempt.generation
 FROM smartcar_token_refreshes AS attempt
 JOIN smartcar_vehicles AS connection ON connection.token_id = attempt.token_id
-WHERE attempt.finished_at IS NULL
+WHERE attempt.finished_at IS NULL AND attempt.started_at > $1
 ORDER BY attempt.token_id, attempt.started_at
 `
 
@@ -493,8 +493,8 @@ type UnfinishedRefreshesRow struct {
 }
 
 // One vehicle of each family whose last call to Smartcar has no known end.
-func (q *Queries) UnfinishedRefreshes(ctx context.Context) ([]UnfinishedRefreshesRow, error) {
-	rows, err := q.db.Query(ctx, unfinishedRefreshes)
+func (q *Queries) UnfinishedRefreshes(ctx context.Context, since time.Time) ([]UnfinishedRefreshesRow, error) {
+	rows, err := q.db.Query(ctx, unfinishedRefreshes, since)
 	if err != nil {
 		return nil, err
 	}
