@@ -107,6 +107,7 @@ func (a *Activities) Register(registry worker.ActivityRegistry) {
 		contract.DeliverNoticeActivity:   a.DeliverNotice,
 		contract.GiveNoticeUpActivity:    a.GiveNoticeUp,
 		contract.CheckFleetActivity:      a.CheckFleet,
+		contract.TrimRetainedActivity:    a.TrimRetained,
 	})
 }
 

@@ -52,8 +52,8 @@ func classify(err error) error {
 		return transient(transientNoticeNotTaken, err.Error())
 	case errors.As(err, &call):
 		return classifyCall(call)
-	case errors.Is(err, smartcar.ErrMalformed):
-		return final(contract.FailureMalformedPayload, "the signed body could not be understood; see the event's payload")
+	case errors.Is(err, db.ErrPayloadTrimmed), errors.Is(err, smartcar.ErrMalformed):
+		return classifyBody(err)
 	case errors.Is(err, smartcar.ErrUnitUnknown), errors.Is(err, smartcar.ErrUnitAbsent):
 		return final(contract.FailureUnitUnknown, "the odometer's unit is neither kilometres nor miles")
 	case errors.Is(err, db.ErrNotFound):
@@ -69,6 +69,15 @@ func classify(err error) error {
 	default:
 		return transient(transientUnexpected, "unexpected error; see the worker's log")
 	}
+}
+
+// classifyBody says why an event's body is of no use.
+func classifyBody(err error) error {
+	if errors.Is(err, db.ErrPayloadTrimmed) {
+		return final(contract.FailurePayloadTrimmed,
+			"the event was processed before, and its payload trimmed since; its reading is in odometer_readings")
+	}
+	return final(contract.FailureMalformedPayload, "the signed body could not be understood; see the event's payload")
 }
 
 // classifyCall decides over a call to Smartcar that failed. None is final: an answer

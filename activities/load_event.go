@@ -14,8 +14,9 @@ import (
 // know of it. The payload itself stays in the database.
 //
 // Idempotent: it only reads. Tried again while the database is away; final for a
-// body that cannot be understood (malformed_payload) and for an eventId that the
-// ledger does not have (event_not_found).
+// body that cannot be understood (malformed_payload), for one that is not kept any
+// more (payload_trimmed), and for an eventId that the ledger does not have
+// (event_not_found).
 func (a *Activities) LoadEvent(ctx context.Context, input contract.LoadEventInput) (contract.LoadEventResult, error) {
 	event, decoded, err := a.load(ctx, input.EventID)
 	if err != nil {
@@ -31,6 +32,11 @@ func (a *Activities) load(ctx context.Context, eventID string) (db.LedgerEvent, 
 		return event, decodedEvent{}, err
 	}
 	a.deps.Logger.Info(logProcessingStarted, eventAttributes(event)...)
+	if len(event.Payload) == 0 {
+		if err := a.deps.Store.ExplainEmptyPayload(ctx, eventID); err != nil {
+			return event, decodedEvent{}, err
+		}
+	}
 	decoded, err := decode(event)
 	return event, decoded, err
 }

@@ -74,7 +74,7 @@ func connectionState(status db.TokenStatus) contract.ConnectionState {
 		return contract.ConnectionDisconnecting
 	case !status.Active || status.API != db.APIv2 || status.TokenID == 0:
 		return contract.ConnectionEnded
-	case !status.Valid || status.State == db.StateReauthRequired:
+	case !status.Valid:
 		return contract.ConnectionReauthRequired
 	default:
 		return contract.ConnectionActive

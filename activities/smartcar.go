@@ -48,7 +48,7 @@ type Platform interface {
 }
 
 var (
-	errNotConfigured           = errors.New("this process has no settings for Smartcar's API: set SMARTCAR_CLIENT_ID and SMARTCAR_CLIENT_SECRET")
+	errNotConfigured           = errors.New("no settings for calls to Smartcar: set SMARTCAR_CLIENT_ID and SMARTCAR_CLIENT_SECRET")
 	errApplicationTokenRefused = errors.New("application tokens are issued and then refused; check SMARTCAR_IAM_CLIENT_ID")
 	// errNeedsOwner: the tokens were refused, so that only the owner can help.
 	errNeedsOwner = errors.New("the owner must connect again")

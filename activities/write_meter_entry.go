@@ -158,30 +158,11 @@ func (w *meterEntryWrite) close(ctx context.Context, transaction *db.VehicleTran
 		return fmt.Errorf("write sync log: %w", err)
 	}
 	closing.SyncData = encoded
-	closing.Signals = w.signals()
+	closing.Signals = signalRecords(w.event, w.decoded)
+	closing.ReportedAt = w.event.ReportedAt()
 	closed, err := transaction.Close(ctx, closing)
 	if err == nil && !closed {
 		return errProcessedMeanwhile
 	}
 	return err
-}
-
-// signals are all the signals of the event, failed ones included: that a signal is
-// unavailable is data.
-func (w *meterEntryWrite) signals() []db.SignalRecord {
-	records := make([]db.SignalRecord, len(w.decoded.Signals))
-	for i, signal := range w.decoded.Signals {
-		observedAt, source := signal.ObservedAt(w.decoded.delivery.DeliveredAt, w.event.ReceivedAt)
-		records[i] = db.SignalRecord{
-			Code: signal.Code, Value: signal.Body, Unit: signal.Unit,
-			ObservedAt: observedAt, ObservedAtSource: string(source),
-		}
-		if signal.Failure != nil {
-			// A failed signal may carry its last body; it must not be taken for a reading.
-			records[i].Value = nil
-			records[i].FailureType = signal.Failure.Type
-			records[i].FailureCode = signal.Failure.Code
-		}
-	}
-	return records
 }

@@ -49,6 +49,8 @@ type answer struct {
 	closes bool
 	// cause is for the log of a rejection only. It must not repeat anything out of the request.
 	cause error
+	// refused is what to keep in quarantine once the answer is sent.
+	refused *QuarantinedDelivery
 	// Zero until the delivery was decoded.
 	eventType smartcar.EventType
 	mode      smartcar.Mode

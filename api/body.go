@@ -57,11 +57,17 @@ func readBody(c *gin.Context) ([]byte, *answer) {
 		return nil, &reply
 	}
 	body := buffer.Bytes()
-	// Besides sparing work, this makes a signature obtained for a challenge worthless: no challenge is an object.
-	if trimmed := bytes.TrimLeft(body, " \t\r\n"); len(trimmed) == 0 || trimmed[0] != '{' {
+	if !beginsAsObject(body) {
 		reply := rejection(http.StatusBadRequest, resultNotObject,
 			"the body is not a JSON object; send a webhook of Smartcar", errBodyNotObject)
 		return nil, &reply
 	}
 	return body, nil
+}
+
+// beginsAsObject spares work and, more than that, makes a signature obtained for a challenge worthless: no challenge
+// is an object. Source: Smartcar, "the signing-oracle problem".
+func beginsAsObject(body []byte) bool {
+	trimmed := bytes.TrimLeft(body, " \t\r\n")
+	return len(trimmed) > 0 && trimmed[0] == '{'
 }

@@ -5,6 +5,9 @@
 // commit to the ledger, 200. Smartcar gives a delivery up for ever after 175 s, so an answer may depend on the
 // ledger alone and nothing is processed here. Source: Smartcar, "delivery behaviour".
 //
+// What is refused for its signature has no effect; a [Quarantine] may keep it, after the answer, for people to look at.
+// Once they have found the token that was missing, [Admit] does with it what the receiver would have done.
+//
 // Connect takes an owner from a link that the application signed ([ConnectLink]) to Smartcar's consent pages, and back
 // to a page that says how it went. A consent is bound to a random state, good once, and to the browser it began in;
 // what follows from it is done elsewhere, behind [Consents].

@@ -15,6 +15,7 @@ type metrics struct {
 	deliveries metric.Int64Counter
 	ack        metric.Float64Histogram
 	connect    metric.Int64Counter
+	quarantine metric.Int64Counter
 }
 
 func newMetrics(meter metric.Meter) (*metrics, error) {
@@ -26,15 +27,22 @@ func newMetrics(meter metric.Meter) (*metrics, error) {
 		metric.WithExplicitBucketBoundaries(.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5)) //nolint:mnd // Bucket bounds.
 	connect, errConnect := meter.Int64Counter("milepost_connect",
 		metric.WithDescription("Steps of owners through Connect, by result: started, consented, or why it went no further."))
-	if err := errors.Join(errDeliveries, errAck, errConnect); err != nil {
+	quarantine, errQuarantine := meter.Int64Counter("milepost_quarantine",
+		metric.WithDescription("Deliveries refused for their signature, by what became of them: kept, rate_limited or failed."))
+	if err := errors.Join(errDeliveries, errAck, errConnect, errQuarantine); err != nil {
 		return nil, err
 	}
-	return &metrics{deliveries: deliveries, ack: ack, connect: connect}, nil
+	return &metrics{deliveries: deliveries, ack: ack, connect: connect, quarantine: quarantine}, nil
 }
 
 // countConnect counts one step; result must come from a closed list.
 func (m *metrics) countConnect(ctx context.Context, result string) {
 	m.connect.Add(ctx, 1, metric.WithAttributeSet(attribute.NewSet(attribute.String("result", result))))
+}
+
+// countQuarantine counts one refused delivery; result must come from a closed list.
+func (m *metrics) countQuarantine(ctx context.Context, result string) {
+	m.quarantine.Add(ctx, 1, metric.WithAttributeSet(attribute.NewSet(attribute.String("result", result))))
 }
 
 func (m *metrics) record(ctx context.Context, reply answer, took time.Duration) {

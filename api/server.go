@@ -36,6 +36,8 @@ type Deps struct {
 	Keyring smartcar.Keyring
 	// Ledger keeps the deliveries; without one there are no webhook routes, only the health checks.
 	Ledger Ledger
+	// Quarantine keeps what is refused for its signature, for people to look at; nil keeps nothing.
+	Quarantine Quarantine
 	// Ready reports on the dependencies for /ready; it ought to return within a second.
 	Ready  func(ctx context.Context) []DependencyStatus
 	Logger *slog.Logger

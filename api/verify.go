@@ -36,8 +36,10 @@ func (w *webhook) handleUnsigned(c *gin.Context, body []byte, signature error) a
 			return w.answerVerify(c.Request.Context(), challenge)
 		}
 	}
-	return rejection(http.StatusUnauthorized, resultBadSignature,
+	reply := rejection(http.StatusUnauthorized, resultBadSignature,
 		"signature missing or wrong; sign the raw body with the application management token in one SC-Signature header", signature)
+	reply.refused = w.refused(c.Request.Header, body, signature)
+	return reply
 }
 
 // answerVerify answers a challenge within the rate limit. The limit stands before the check of the challenge, so

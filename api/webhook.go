@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/http"
 	"time"
@@ -23,10 +22,15 @@ type webhook struct {
 	deps    *Deps
 	metrics *metrics
 	verify  *rate.Limiter
+	keep    *rate.Limiter // of the quarantine
 }
 
 func newWebhook(deps *Deps, counters *metrics) *webhook {
-	return &webhook{deps: deps, metrics: counters, verify: rate.NewLimiter(deps.VerifyRate, deps.VerifyBurst)}
+	return &webhook{
+		deps: deps, metrics: counters,
+		verify: rate.NewLimiter(deps.VerifyRate, deps.VerifyBurst),
+		keep:   rate.NewLimiter(quarantineRate, quarantineBurst),
+	}
 }
 
 // receive answers one delivery of Smartcar: 200 once it is in the ledger (also when it was there already, or cannot
@@ -39,6 +43,7 @@ func (w *webhook) receive(c *gin.Context) {
 	reply.send(c)
 	reply.log(c, w.deps.Logger)
 	w.metrics.record(c.Request.Context(), reply, time.Since(started))
+	w.quarantine(c, reply.refused)
 }
 
 func (w *webhook) handle(c *gin.Context) answer {
@@ -46,7 +51,7 @@ func (w *webhook) handle(c *gin.Context) answer {
 	if refusal != nil {
 		return *refusal
 	}
-	if err := w.authenticate(c.Request.Header, body); err != nil {
+	if err := authenticate(w.deps.Keyring, c.Request.Header.Values(smartcar.SignatureHeader), body); err != nil {
 		return w.handleUnsigned(c, body, err)
 	}
 	delivery, err := smartcar.Decode(body)
@@ -56,17 +61,6 @@ func (w *webhook) handle(c *gin.Context) answer {
 	reply := w.store(c.Request.Context(), body, delivery, err)
 	reply.eventType, reply.mode = delivery.Type, delivery.Mode
 	return reply
-}
-
-func (w *webhook) authenticate(header http.Header, body []byte) error {
-	signatures := header.Values(smartcar.SignatureHeader)
-	if len(signatures) != 1 {
-		return errSignatureCount
-	}
-	if err := w.deps.Keyring.Verify(signatures[0], body); err != nil {
-		return fmt.Errorf("api: %w", err)
-	}
-	return nil
 }
 
 // store commits the delivery; malformed is the error of decoding it, which does not keep it from being stored:

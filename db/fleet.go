@@ -223,7 +223,13 @@ func (s *Store) ResolveReauthentication(ctx context.Context, smartcarVehicleID s
 		if err != nil || changed == 0 {
 			return translate("resolve re-authentication", err)
 		}
-		return writeNotices(ctx, queries, NoticeReauthResolved, "", time.Now(), []string{smartcarVehicleID})
+		err = writeNotices(ctx, queries, NoticeReauthResolved, "", time.Now(), []string{smartcarVehicleID})
+		if err != nil {
+			return err
+		}
+		return requestWorkflow(ctx, queries, WorkflowRequest{
+			Kind: RequestTokenRefresh, Subject: smartcarVehicleID, Signal: SignalReconnected,
+		})
 	})
 }
 

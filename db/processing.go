@@ -36,6 +36,18 @@ type LedgerEvent struct {
 	MeterEntryID int64
 }
 
+// reportedAhead is how far a delivery may be stamped ahead of its receipt; beyond it, its clock is wrong.
+const reportedAhead = 24 * time.Hour
+
+// ReportedAt is when Smartcar sent the event, and when it was received if Smartcar did
+// not say or cannot be right.
+func (e *LedgerEvent) ReportedAt() time.Time {
+	if e.DeliveredAt.IsZero() || e.DeliveredAt.After(e.ReceivedAt.Add(reportedAhead)) {
+		return e.ReceivedAt
+	}
+	return e.DeliveredAt
+}
+
 // EventForProcessing loads one ledger row; ErrNotFound when there is none.
 func (s *Store) EventForProcessing(ctx context.Context, eventID string) (LedgerEvent, error) {
 	row, err := s.queries.EventForProcessing(ctx, eventID)
@@ -71,17 +83,27 @@ type Closing struct {
 	SyncData []byte // a JSON object
 	// Signals are stored with the event, unless an earlier run has stored them.
 	Signals []SignalRecord
+	// ReportedAt is when Smartcar sent the signals; see LedgerEvent.ReportedAt.
+	ReportedAt time.Time
 }
 
 // SignalRecord is one signal of one event.
 type SignalRecord struct {
-	Code             string
-	Value            []byte // the signal's body as JSON; nil when it failed
-	Unit             string
+	Code  string
+	Value []byte // the signal's body as JSON; nil when it failed
+	Unit  string
+	// NormalisedValue is a decimal in the metric NormalisedUnit; "" when the value is not
+	// a number or its unit is not known.
+	NormalisedValue  string
+	NormalisedUnit   string
 	ObservedAt       time.Time
 	ObservedAtSource string
-	FailureType      string
-	FailureCode      string
+	// NotAvailable says that a Value is none, but a marker; a signal without Value never is available.
+	NotAvailable bool
+	FailureType  string
+	FailureCode  string
+	// Unsupported says that the failure is one for good.
+	Unsupported bool
 }
 
 // CloseEvent closes an event, with its sync log row and its signals. An event that
@@ -95,12 +117,16 @@ func closeEvent(ctx context.Context, queries *dbsqlc.Queries, closing Closing) (
 	params := dbsqlc.CloseEventParams{
 		EventID: closing.EventID, Outcome: closing.Outcome,
 		FailureClass: closing.FailureClass, FailureDetail: closing.FailureDetail,
-		SyncType: closing.SyncType, SyncData: closing.SyncData,
+		SyncType: closing.SyncType, SyncData: closing.SyncData, ReportedAt: closing.ReportedAt,
 	}
 	for _, signal := range closing.Signals {
 		params.DataTypes = append(params.DataTypes, storableText(signal.Code))
 		params.DataValues = append(params.DataValues, storableText(string(signal.Value)))
+		params.AreReadings = append(params.AreReadings, signal.Value != nil && !signal.NotAvailable)
+		params.AreUnsupported = append(params.AreUnsupported, signal.Unsupported)
 		params.Units = append(params.Units, storableText(signal.Unit))
+		params.NormalisedValues = append(params.NormalisedValues, signal.NormalisedValue)
+		params.NormalisedUnits = append(params.NormalisedUnits, signal.NormalisedUnit)
 		params.ObservedAts = append(params.ObservedAts, signal.ObservedAt)
 		params.ObservedAtSources = append(params.ObservedAtSources, signal.ObservedAtSource)
 		params.FailureTypes = append(params.FailureTypes, storableText(signal.FailureType))

@@ -68,7 +68,7 @@ func overDays() workflow.ActivityOptions {
 	}
 }
 
-// wholeFleet is for what goes through all vehicles, and says so on the way.
+// wholeFleet is for what goes through all vehicles, or all rows, and says so on the way.
 func wholeFleet() workflow.ActivityOptions {
 	return workflow.ActivityOptions{
 		StartToCloseTimeout: time.Hour,

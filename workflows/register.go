@@ -15,6 +15,7 @@ func Register(registry worker.WorkflowRegistry) {
 		contract.ConnectVehiclesWorkflow: ConnectVehicles,
 		contract.DeliverNoticeWorkflow:   DeliverNotice,
 		contract.CheckFleetWorkflow:      CheckFleet,
+		contract.RetentionWorkflow:       Retention,
 	} {
 		registry.RegisterWorkflowWithOptions(function, workflow.RegisterOptions{Name: name})
 	}

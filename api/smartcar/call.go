@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"maps"
 	"net/http"
@@ -16,8 +17,9 @@ import (
 
 const (
 	tokenTimeout = 30 * time.Second
-	// Smartcar answers what it has stored in seconds and asks a vehicle for up to 310; these calls ask no vehicle.
+	// Smartcar answers what it has stored in seconds and asks a vehicle for up to 310.
 	restTimeout           = 60 * time.Second
+	vehicleTimeout        = 310 * time.Second
 	tlsTimeout            = 10 * time.Second
 	idleTimeout           = 90 * time.Second
 	connectionsPerHost    = 32
@@ -25,6 +27,7 @@ const (
 	maxAnswerHeader       = 64 << 10
 	maxAnswerBody         = 1 << 20
 	headerRequestID       = "Sc-Request-Id"
+	headerUnitSystem      = "Sc-Unit-System"
 	contentTypeForm       = "application/x-www-form-urlencoded"
 	contentTypeJSON       = "application/json"
 	firstSuccess          = 200
@@ -35,34 +38,51 @@ const (
 )
 
 // client is an http.Client that asks once: it follows no redirect, which would take tokens elsewhere, and keeps no cookies.
-type client struct{ http *http.Client }
+type client struct {
+	http *http.Client
+	// patient is the same for calls that wait for a vehicle.
+	patient *http.Client
+}
 
-// newClient copies given, or makes a client with limits of its own. A given client without a timeout gets this one.
+// newClient copies given, or makes a client with limits of its own. A given client without a timeout gets this one, and
+// vehicleTimeout for calls that wait for a vehicle.
 func newClient(given *http.Client, timeout time.Duration) client {
 	own := http.Client{}
 	if given != nil {
 		own = *given
-	} else if transport, ok := http.DefaultTransport.(*http.Transport); ok {
-		limited := transport.Clone()
-		limited.TLSHandshakeTimeout = tlsTimeout
-		limited.IdleConnTimeout = idleTimeout
-		limited.MaxConnsPerHost = connectionsPerHost
-		limited.MaxIdleConnsPerHost = idleConnections
-		limited.MaxResponseHeaderBytes = maxAnswerHeader
-		own.Transport = limited
+	} else {
+		own.Transport = newTransport()
 	}
 	own.Jar = nil
 	own.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	patient := own
 	if own.Timeout <= 0 {
-		own.Timeout = timeout
+		own.Timeout, patient.Timeout = timeout, vehicleTimeout
 	}
-	return client{http: &own}
+	return client{http: &own, patient: &patient}
+}
+
+// newTransport is the default transport with limits, unless a program has replaced that by something else.
+func newTransport() http.RoundTripper {
+	transport, ok := http.DefaultTransport.(*http.Transport)
+	if !ok {
+		return http.DefaultTransport
+	}
+	limited := transport.Clone()
+	limited.TLSHandshakeTimeout = tlsTimeout
+	limited.IdleConnTimeout = idleTimeout
+	limited.MaxConnsPerHost = connectionsPerHost
+	limited.MaxIdleConnsPerHost = idleConnections
+	limited.MaxResponseHeaderBytes = maxAnswerHeader
+	return limited
 }
 
 type call struct {
 	operation, method, url string
 	header                 http.Header
 	body                   []byte
+	// asksVehicle allows the time that a vehicle may take.
+	asksVehicle bool
 }
 
 // answer is an HTTP answer with its whole body.
@@ -106,11 +126,19 @@ func (c client) do(ctx context.Context, call call) (answer, error) {
 		return answer{}, refused(call.operation, "the address")
 	}
 	request.Header = call.header
-	response, err := c.http.Do(request)
+	asking := c.http
+	if call.asksVehicle {
+		asking = c.patient
+	}
+	response, err := asking.Do(request)
 	if err != nil {
-		return answer{}, &CallError{
+		failure := &CallError{
 			Operation: call.operation, Kind: ErrUnavailable, UnknownOutcome: connection.mayHaveSent(), cause: ctx.Err(),
 		}
+		if refusal, ok := errors.AsType[*notSentError](err); ok {
+			failure.UnknownOutcome, failure.RetryAfter = false, refusal.retryAfter
+		}
+		return answer{}, failure
 	}
 	defer func() { _ = response.Body.Close() }() // Nothing is left to lose: the body was read or is of no use.
 	received := answer{status: response.StatusCode, header: response.Header}

@@ -62,7 +62,7 @@ func readValue(body json.RawMessage) (json.RawMessage, string) {
 		unit  string
 	)
 	names := valueNames()
-	best := len(names)
+	best, found := len(names), ""
 	for name, sent := range members(body) {
 		if string(name) == "unit" {
 			unit = sentText(sent)
@@ -70,20 +70,25 @@ func readValue(body json.RawMessage) (json.RawMessage, string) {
 		}
 		for rank, candidate := range names {
 			if rank <= best && string(name) == candidate {
-				value, best = sent, rank
+				value, best, found = sent, rank, candidate
 			}
 		}
 	}
 	if isAbsent(value) {
 		return nil, unit
 	}
+	if found == memberPercentage && unit == "" {
+		unit = "percent" // its name says so: without it, 1 % would be taken for a fraction
+	}
 	return value, unit
 }
+
+const memberPercentage = "percentage"
 
 // valueNames lists, best first, where a reading stands: 4.0, 3.0, seed style and 2.0, nominal capacity, and the
 // readings of 2.0 items.
 func valueNames() [7]string {
-	return [...]string{"value", "percentage", "distance", "capacity", "percentRemaining", "lifeRemaining", "vin"}
+	return [...]string{"value", memberPercentage, "distance", "capacity", "percentRemaining", "lifeRemaining", "vin"}
 }
 
 func (s *Signal) readTimes(meta json.RawMessage) {

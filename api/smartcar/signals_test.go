@@ -121,3 +121,14 @@ func TestVehicleErrorsAreReadInEveryShape(t *testing.T) {
 		})
 	}
 }
+
+func TestAPercentageIsNeverTakenForAFraction(t *testing.T) {
+	t.Parallel()
+	body := `{"eventId":"e","eventType":"VEHICLE_STATE","data":{"vehicle":{"id":"v"},"signals":[` +
+		`{"code":"tractionbattery-stateofcharge","body":{"percentage":1}}]}}`
+	delivery, err := smartcar.Decode([]byte(body))
+	require.NoError(t, err)
+	signal := delivery.Events[0].Signals[0]
+	require.Equal(t, "1", string(signal.Value))
+	require.Equal(t, "percent", signal.Unit)
+}

@@ -76,6 +76,9 @@ func eventsShowCommand(environment map[string]string, output io.Writer) *cli.Com
 			}
 			if command.Bool("payload") {
 				payload, err := store.EventPayload(ctx, eventID)
+				if err == nil && len(payload) == 0 {
+					err = store.ExplainEmptyPayload(ctx, eventID)
+				}
 				if err != nil {
 					return explain(err, eventID)
 				}
@@ -184,6 +187,8 @@ func explain(err error, eventID string) error {
 		return fmt.Errorf("there is no event %q; `milepost events list` shows what there is", eventID)
 	case errors.Is(err, db.ErrNotFailed):
 		return fmt.Errorf("event %q has not failed: only failed events can be retried", eventID)
+	case errors.Is(err, db.ErrPayloadTrimmed):
+		return fmt.Errorf("event %q: %w; MILEPOST_PAYLOAD_RETENTION says how long payloads are kept", eventID, err)
 	default:
 		return err
 	}

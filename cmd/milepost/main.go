@@ -40,6 +40,8 @@ func run(ctx context.Context, arguments []string, environment map[string]string,
 			eventsCommand(environment, output),
 			vehiclesCommand(environment, output, logs),
 			keysCommand(environment, output, logs),
+			trimCommand(environment, output),
+			explainCommand(environment, output),
 		},
 	}).Run(ctx, arguments)
 }

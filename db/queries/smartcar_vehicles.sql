@@ -50,10 +50,15 @@ WHERE token_id = @token_id::bigint AND connection_state = 'connected' AND is_act
 RETURNING smartcar_vehicle_id;
 
 -- name: ResolveReauthentication :many
-UPDATE smartcar_vehicles
+-- Good tokens do not end an error that needs the owner.
+UPDATE smartcar_vehicles AS connection
 SET connection_state = 'connected', reauth_since = NULL, updated_at = now()
-WHERE token_id = @token_id::bigint AND connection_state = 'reauth_required'
-RETURNING smartcar_vehicle_id;
+WHERE connection.token_id = @token_id::bigint AND connection.connection_state = 'reauth_required'
+  AND NOT EXISTS (
+      SELECT 1 FROM vehicle_errors AS error
+      WHERE error.smartcar_vehicle_id = connection.smartcar_vehicle_id
+        AND error.state = 'open' AND error.reaction IN ('reauthenticate', 'reconsent'))
+RETURNING connection.smartcar_vehicle_id;
 
 -- name: ResolveReauthenticationOfVehicle :execrows
 UPDATE smartcar_vehicles

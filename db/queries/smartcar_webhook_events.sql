@@ -88,7 +88,8 @@ WHERE ledger.event_id = @event_id;
 
 -- name: CloseEvent :one
 -- Closes an event with an outcome or a failure class, its sync log row (if there is to be one)
--- and its signals (if they are not stored yet), all or nothing. An event that has had its effect
+-- and its signals (if they are not stored yet), all or nothing. Beside each signal's history the
+-- newest of each kind is kept; ties go to the greater event id. An event that has had its effect
 -- stays as it is; then the answer is 0 rows closed.
 WITH closed AS (
     UPDATE smartcar_webhook_events AS ledger
@@ -106,24 +107,93 @@ WITH closed AS (
     SELECT @sync_type::text, closed.smartcar_vehicle_id, closed.event_id, @sync_data::jsonb
     FROM closed
     WHERE @sync_type::text <> ''
-), stored AS (
-    INSERT INTO vehicle_data (
-        smartcar_vehicle_id, data_type, data_value, unit, observed_at, observed_at_source,
-        failure_type, failure_code, event_id
-    )
-    SELECT closed.smartcar_vehicle_id, signal.data_type, NULLIF(signal.data_value, '')::json, signal.unit, signal.observed_at,
-           signal.observed_at_source, NULLIF(signal.failure_type, ''), NULLIF(signal.failure_code, ''), closed.event_id
+), sent AS (
+    SELECT closed.smartcar_vehicle_id, closed.event_id, signal.place, signal.data_type,
+           NULLIF(signal.data_value, '')::json AS data_value, signal.is_reading, signal.is_unsupported, signal.unit,
+           NULLIF(signal.normalised_value, '')::numeric AS normalised_value, signal.normalised_unit,
+           signal.observed_at, signal.observed_at_source,
+           NULLIF(signal.failure_type, '') AS failure_type, NULLIF(signal.failure_code, '') AS failure_code,
+           -- A time that is not the reading's own counts less than any that is.
+           (CASE WHEN signal.observed_at_source IN ('oem_updated_at', 'retrieved_at') THEN '1 ' ELSE '0 ' END
+            || to_char(signal.observed_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US ') || closed.event_id)
+               COLLATE "C" AS observation_order
     FROM closed
     CROSS JOIN (
-        SELECT unnest(@data_types::text[]) AS data_type,
+        SELECT generate_subscripts(@data_types::text[], 1) AS place,
+               unnest(@data_types::text[]) AS data_type,
                unnest(@data_values::text[]) AS data_value,
+               unnest(@are_readings::boolean[]) AS is_reading,
+               unnest(@are_unsupported::boolean[]) AS is_unsupported,
                unnest(@units::text[]) AS unit,
+               unnest(@normalised_values::text[]) AS normalised_value,
+               unnest(@normalised_units::text[]) AS normalised_unit,
                unnest(@observed_ats::timestamptz[]) AS observed_at,
                unnest(@observed_at_sources::text[]) AS observed_at_source,
                unnest(@failure_types::text[]) AS failure_type,
                unnest(@failure_codes::text[]) AS failure_code
     ) AS signal
     WHERE NOT closed.signals_recorded
+), stored AS (
+    INSERT INTO vehicle_data (
+        smartcar_vehicle_id, data_type, data_value, unit, normalised_value, normalised_unit, observed_at, observed_at_source,
+        failure_type, failure_code, event_id
+    )
+    SELECT smartcar_vehicle_id, data_type, data_value, unit, normalised_value, normalised_unit, observed_at, observed_at_source,
+           failure_type, failure_code, event_id
+    FROM sent
+    ORDER BY place
+), newest AS (
+    -- One of each signal, however often the event names it, and in one order for all transactions.
+    SELECT DISTINCT ON (data_type) smartcar_vehicle_id, data_type, data_value, is_reading, is_unsupported, unit,
+           normalised_value, normalised_unit, observed_at, observed_at_source, failure_type, failure_code,
+           event_id, observation_order
+    FROM sent
+    WHERE data_type <> ''
+    ORDER BY data_type, is_reading DESC, observation_order DESC, place
+), available AS (
+    INSERT INTO vehicle_signals AS kept (
+        smartcar_vehicle_id, data_type, data_value, unit, normalised_value, normalised_unit, observed_at, observed_at_source,
+        event_id, observation_order, reported_at
+    )
+    SELECT smartcar_vehicle_id, data_type, data_value, unit, normalised_value, normalised_unit, observed_at, observed_at_source,
+           event_id, observation_order, @reported_at::timestamptz
+    FROM newest
+    WHERE is_reading
+    ON CONFLICT (smartcar_vehicle_id, data_type) DO UPDATE
+    SET data_value = CASE WHEN EXCLUDED.observation_order > kept.observation_order THEN EXCLUDED.data_value ELSE kept.data_value END,
+        unit = CASE WHEN EXCLUDED.observation_order > kept.observation_order THEN EXCLUDED.unit ELSE kept.unit END,
+        normalised_value = CASE WHEN EXCLUDED.observation_order > kept.observation_order
+                                THEN EXCLUDED.normalised_value ELSE kept.normalised_value END,
+        normalised_unit = CASE WHEN EXCLUDED.observation_order > kept.observation_order
+                               THEN EXCLUDED.normalised_unit ELSE kept.normalised_unit END,
+        observed_at = CASE WHEN EXCLUDED.observation_order > kept.observation_order THEN EXCLUDED.observed_at ELSE kept.observed_at END,
+        observed_at_source = CASE WHEN EXCLUDED.observation_order > kept.observation_order
+                                  THEN EXCLUDED.observed_at_source ELSE kept.observed_at_source END,
+        event_id = CASE WHEN EXCLUDED.observation_order > kept.observation_order THEN EXCLUDED.event_id ELSE kept.event_id END,
+        observation_order = GREATEST(EXCLUDED.observation_order, kept.observation_order),
+        reported_at = GREATEST(EXCLUDED.reported_at, kept.reported_at)
+    WHERE EXCLUDED.observation_order > kept.observation_order
+       OR kept.reported_at IS NULL OR EXCLUDED.reported_at > kept.reported_at
+), unavailable AS (
+    INSERT INTO vehicle_signals AS kept (
+        smartcar_vehicle_id, data_type, failure_type, failure_code, failure_event_id, failed_at, unsupported_at
+    )
+    SELECT smartcar_vehicle_id, data_type, failure_type, failure_code, event_id, @reported_at::timestamptz,
+           CASE WHEN is_unsupported THEN @reported_at::timestamptz END
+    FROM newest
+    WHERE NOT is_reading
+    ON CONFLICT (smartcar_vehicle_id, data_type) DO UPDATE
+    SET failure_type = CASE WHEN kept.failed_at IS NULL
+                                 OR (EXCLUDED.failed_at, EXCLUDED.failure_event_id) > (kept.failed_at, kept.failure_event_id)
+                            THEN EXCLUDED.failure_type ELSE kept.failure_type END,
+        failure_code = CASE WHEN kept.failed_at IS NULL
+                                 OR (EXCLUDED.failed_at, EXCLUDED.failure_event_id) > (kept.failed_at, kept.failure_event_id)
+                            THEN EXCLUDED.failure_code ELSE kept.failure_code END,
+        failure_event_id = CASE WHEN kept.failed_at IS NULL
+                                     OR (EXCLUDED.failed_at, EXCLUDED.failure_event_id) > (kept.failed_at, kept.failure_event_id)
+                                THEN EXCLUDED.failure_event_id ELSE kept.failure_event_id END,
+        failed_at = GREATEST(EXCLUDED.failed_at, kept.failed_at),
+        unsupported_at = GREATEST(EXCLUDED.unsupported_at, kept.unsupported_at)
 )
 SELECT count(*) FROM closed;
 

@@ -63,5 +63,6 @@ func FailureClasses() []FailureClass {
 	return []FailureClass{
 		FailureMalformedPayload, FailureUnknownVehicle, FailureVehicleInactive, FailureUnitUnknown,
 		FailureImplausibleReading, FailureDataRejected, FailureEventNotFound, FailureWorkflowStopped,
+		FailurePayloadTrimmed,
 	}
 }

@@ -46,10 +46,10 @@ type Report struct {
 // cannot be stamped, and the report tells of the attempts so far.
 func (s *Sender) Send(ctx context.Context, body []byte) (Report, error) {
 	var report Report
-	begin := time.Now()
+	begin := s.now()
 	for _, offset := range schedule() {
-		wait := time.Duration(float64(offset)*s.deps.TimeScale) - time.Since(begin)
-		if err := pause(ctx, wait); err != nil {
+		wait := time.Duration(float64(offset)*s.deps.TimeScale) - s.now().Sub(begin)
+		if err := s.deps.Sleep(ctx, wait); err != nil {
 			return report, err
 		}
 		attempt, err := s.attempt(ctx, body, begin)
@@ -64,7 +64,7 @@ func (s *Sender) Send(ctx context.Context, body []byte) (Report, error) {
 			return s.repeat(ctx, body, begin, report)
 		}
 	}
-	report.DroppedAfter = time.Since(begin)
+	report.DroppedAfter = s.now().Sub(begin)
 
 	return report, nil
 }
@@ -92,13 +92,16 @@ func (s *Sender) attempt(ctx context.Context, body []byte, begin time.Time) (Att
 		body = stamped
 	}
 
-	start := time.Now()
+	start := s.now()
 	status, err := s.Post(ctx, body)
 	if ctx.Err() != nil && err != nil {
 		return Attempt{}, fmt.Errorf("deliver: %w", ctx.Err())
 	}
 
-	return Attempt{After: start.Sub(begin), Took: time.Since(start), Status: status, Err: err}, nil
+	attempt := Attempt{After: start.Sub(begin), Took: s.now().Sub(start), Status: status, Err: err}
+	s.deps.OnAttempt(attempt)
+
+	return attempt, nil
 }
 
 func pause(ctx context.Context, wait time.Duration) error {

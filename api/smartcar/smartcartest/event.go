@@ -1,6 +1,7 @@
 package smartcartest
 
 import (
+	"cmp"
 	"encoding/json"
 	"time"
 
@@ -20,9 +21,30 @@ const (
 	// Documents is the form that Smartcar's documentation shows.
 	Documents
 	// SeedStyle is the flat form without eventId, times and metadata. Its only
-	// signal is the odometer.
+	// signal is the odometer, so two events with the same reading are one to a receiver.
 	SeedStyle
+	// Version3 is the 3.0 form: no status of what succeeded, shares under "percentage", the VIN, deliveredAt in
+	// seconds, a mode only when it is not LIVE.
+	Version3
+	// Scheduled is the 2.0 form with items as in an answer to a batch request. It has no eventId; the event's stands
+	// as requestId, which is what a receiver can tell a repetition by.
+	Scheduled
+	// Dynamic is the same under another name.
+	Dynamic
+	// EventBased is the 2.0 form that says that something happened, without readings.
+	EventBased
 )
+
+// String is what the form is called where people read it.
+func (f Form) String() string {
+	names := [...]string{"wire", "autumn-2025", "documents", "seed", "3.0", "2.0-schedule", "2.0-dynamic", "2.0-event-based"}
+	if f < 0 || int(f) >= len(names) {
+		return "unknown"
+	}
+	return names[f]
+}
+
+func (f Form) isVersion2() bool { return f == Scheduled || f == Dynamic || f == EventBased }
 
 const (
 	webhookID    = "3d1f6a8e-52c7-4b09-9e4d-7a60c8b2f315"
@@ -36,6 +58,8 @@ type SignalReading struct {
 	Code, Name, Group        string
 	Body                     json.RawMessage
 	FailureType, FailureCode string
+	// Timeless readings have no times, as static data and samples have none.
+	Timeless bool
 }
 
 // VehicleState describes a VEHICLE_STATE event for BuildVehicleState.
@@ -58,6 +82,12 @@ type VehicleState struct {
 	// Readings follow the odometer.
 	Readings []SignalReading
 	Form     Form
+	// WebhookID and WebhookName are by default those of this package's events.
+	WebhookID, WebhookName string
+	// ExternalUserID and PowertrainType (BEV, ICE) are for Documents, VIN is for Version3; each is left out when empty.
+	ExternalUserID, PowertrainType, VIN string
+	// Happening is what EventBased says; empty is CHARGING_STARTED.
+	Happening string
 }
 
 // BuildVehicleState returns the compact body of an event in the given form. In
@@ -66,53 +96,81 @@ type VehicleState struct {
 func BuildVehicleState(state VehicleState) []byte {
 	state = state.withDefaults()
 	body := &writer{}
-	if state.Form == SeedStyle {
+	switch {
+	case state.Form == SeedStyle:
 		state.writeFlat(body)
-
-		return body.buffer
+	case state.Form == EventBased:
+		state.writeHappening(body)
+	case state.Form.isVersion2():
+		state.writeItems(body, state.items())
+	default:
+		state.writeState(body)
 	}
 
+	return body.buffer
+}
+
+func (s VehicleState) writeState(body *writer) {
+	s.openEvent(body, smartcar.TypeVehicleState)
+	if s.Form == Documents {
+		s.writeTriggers(body)
+	}
+	s.writeSignals(body)
+	body.close("}")
+	if s.Form != Documents {
+		s.writeTriggers(body)
+	}
+	s.writeMeta(body, smartcar.TypeVehicleState)
+	body.close("}")
+}
+
+// openEvent begins the envelope of 4.0 and what was before it, up to data, which stays open.
+func (s VehicleState) openEvent(body *writer, kind smartcar.EventType) {
 	body.open('{')
-	body.text("eventId", state.EventID)
-	body.text("eventType", string(smartcar.TypeVehicleState))
-	if state.Form == Documents {
-		body.text("vehicleId", state.VehicleID)
+	body.text("eventId", s.EventID)
+	body.text("eventType", string(kind))
+	if s.Form == Documents {
+		body.text("vehicleId", s.VehicleID)
 	}
 	body.openMember("data", '{')
 	body.openMember("user", '{')
-	body.text("id", state.UserID)
-	body.close("}")
-	state.writeVehicle(body)
-	if state.Form == Documents {
-		state.writeTriggers(body)
+	body.text("id", s.UserID)
+	if s.Form == Documents {
+		body.textUnlessEmpty("externalId", s.ExternalUserID)
 	}
-	state.writeSignals(body)
 	body.close("}")
-	if state.Form != Documents {
-		state.writeTriggers(body)
-	}
-	state.writeMeta(body)
-	body.close("}")
-
-	return body.buffer
+	s.writeVehicle(body)
 }
 
 // BuildVerify returns the body of a VERIFY delivery, which Smartcar sends
 // unsigned, with an ISO 8601 deliveredAt. Source: Smartcar, "VERIFY".
 func BuildVerify(eventID, deliveryID, challenge string, deliveredAt time.Time) []byte {
+	return VehicleState{EventID: eventID, DeliveryID: deliveryID, DeliveredAt: deliveredAt}.withDefaults().verify(challenge)
+}
+
+// verify is the VERIFY of a webhook; that of 2.0 has a form of its own.
+func (s VehicleState) verify(challenge string) []byte {
 	body := &writer{}
+	if s.Form.isVersion2() {
+		s.openVersion2(body, "verify")
+		body.openMember("payload", '{')
+		body.text("challenge", challenge)
+		body.close("}}")
+
+		return body.buffer
+	}
 	body.open('{')
-	body.text("eventId", eventID)
+	body.text("eventId", s.EventID)
 	body.text("eventType", string(smartcar.TypeVerify))
 	body.openMember("data", '{')
 	body.text("challenge", challenge)
 	body.close("}")
 	body.openMember("meta", '{')
 	body.text("version", "4.0")
-	body.text("webhookId", webhookID)
-	body.text("webhookName", webhookName)
-	body.text("deliveryId", deliveryID)
-	body.text("deliveredAt", deliveredAt.UTC().Format(isoTimestamp))
+	body.text("webhookId", s.WebhookID)
+	body.text("webhookName", s.WebhookName)
+	body.text("deliveryId", s.DeliveryID)
+	body.text("deliveredAt", iso(s.DeliveredAt))
 	body.close("}}")
 
 	return body.buffer
@@ -125,9 +183,10 @@ func (s VehicleState) withDefaults() VehicleState {
 	if s.DeliveredAt.IsZero() {
 		s.DeliveredAt = s.RetrievedAt
 	}
-	if s.Mode == "" {
-		s.Mode = smartcar.ModeLive
-	}
+	s.Mode = cmp.Or(s.Mode, smartcar.ModeLive)
+	s.WebhookID = cmp.Or(s.WebhookID, webhookID)
+	s.WebhookName = cmp.Or(s.WebhookName, webhookName)
+	s.Happening = cmp.Or(s.Happening, "CHARGING_STARTED")
 	if s.Unit == "" {
 		s.Unit = "km"
 		if s.Form == Documents || s.Form == SeedStyle {

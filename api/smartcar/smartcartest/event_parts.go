@@ -1,6 +1,9 @@
 package smartcartest
 
 import (
+	"encoding/json"
+	"strings"
+
 	"github.com/milepost/milepost/api/smartcar"
 )
 
@@ -27,7 +30,11 @@ func (s VehicleState) writeVehicle(body *writer) {
 	body.text("model", s.Model)
 	body.integer("year", int64(s.Year))
 	if s.Form == Documents {
-		body.text("mode", "live")
+		body.text("mode", strings.ToLower(string(s.Mode)))
+		body.textUnlessEmpty("powertrainType", s.PowertrainType)
+	}
+	if s.Form == Version3 {
+		body.textUnlessEmpty("vin", s.VIN)
 	}
 	body.close("}")
 }
@@ -86,21 +93,49 @@ func (s VehicleState) writeReading(body *writer, reading SignalReading) {
 	body.text("code", reading.Code)
 	body.text("name", reading.Name)
 	body.text("group", reading.Group)
-	body.raw("body", reading.Body)
+	body.raw("body", s.bodyOf(reading))
 	body.openMember("meta", '{')
-	body.integer("oemUpdatedAt", s.ObservedAt.UnixMilli())
-	retrieved := "retrievedAt"
-	if s.Form == Documents {
-		retrieved = "fetchedAt"
+	if !reading.Timeless {
+		body.integer("oemUpdatedAt", s.ObservedAt.UnixMilli())
+		retrieved := "retrievedAt"
+		if s.Form == Documents {
+			retrieved = "fetchedAt"
+		}
+		body.integer(retrieved, s.RetrievedAt.UnixMilli())
 	}
-	body.integer(retrieved, s.RetrievedAt.UnixMilli())
 	body.close("}")
-	if s.Form != Autumn2025 {
+	if s.Form != Autumn2025 && s.Form != Version3 {
 		body.openMember("status", '{')
 		body.text("value", "SUCCESS")
 		body.close("}")
 	}
 	body.close("}")
+}
+
+func (s VehicleState) bodyOf(reading SignalReading) []byte {
+	share, ok := reading.share()
+	if s.Form != Version3 || !ok {
+		return reading.Body
+	}
+	body := &writer{}
+	body.open('{')
+	body.decimal("percentage", share)
+	body.close("}")
+
+	return body.buffer
+}
+
+// share is the percentage that a reading has as its value, if that is what it has.
+func (r SignalReading) share() (float64, bool) {
+	var body struct {
+		Value *float64 `json:"value"`
+		Unit  string   `json:"unit"`
+	}
+	if json.Unmarshal(r.Body, &body) != nil || body.Value == nil || body.Unit != "percent" {
+		return 0, false
+	}
+
+	return *body.Value, true
 }
 
 // writeFailure keeps the order seen on the wire, which differs from that of a success.
@@ -113,15 +148,16 @@ func (r SignalReading) writeFailure(body *writer) {
 	body.text("value", "ERROR")
 	body.openMember("error", '{')
 	body.text("type", r.FailureType)
-	if r.FailureCode == "" {
-		body.raw("code", []byte("null"))
-	} else {
-		body.text("code", r.FailureCode)
-	}
+	writeTextOrNull(body, "code", r.FailureCode)
 	body.close("}}}")
 }
 
-func (s VehicleState) writeMeta(body *writer) {
+func (s VehicleState) writeMeta(body *writer, kind smartcar.EventType) {
+	if s.Form == Version3 {
+		s.writeMetaVersion3(body)
+
+		return
+	}
 	deliveredAt := s.DeliveredAt.UnixMilli()
 	body.openMember("meta", '{')
 	body.text("deliveryId", s.DeliveryID)
@@ -129,14 +165,32 @@ func (s VehicleState) writeMeta(body *writer) {
 	if s.Form == Autumn2025 {
 		body.integer("deliveryTime", deliveredAt)
 	} else {
-		body.text("version", "4.0")
-		body.text("webhookId", webhookID)
-		body.text("webhookName", webhookName)
+		s.writeWebhook(body, "4.0")
 	}
 	body.text("mode", string(s.Mode))
-	body.integer("signalCount", int64(1+len(s.Readings)))
-	if s.Form == Documents {
+	if kind == smartcar.TypeVehicleState {
+		body.integer("signalCount", int64(1+len(s.Readings)))
+	}
+	if s.Form == Documents && kind == smartcar.TypeVehicleState {
 		body.integer("sequence", deliveredAt)
 	}
 	body.close("}")
+}
+
+// writeMetaVersion3 says a mode that is not LIVE, though 3.0 is not known to, lest a sample passes for a reading.
+func (s VehicleState) writeMetaVersion3(body *writer) {
+	body.openMember("meta", '{')
+	body.text("deliveryId", s.DeliveryID)
+	body.integer("deliveredAt", s.DeliveredAt.Unix())
+	s.writeWebhook(body, "3.0")
+	if !s.Mode.IsLive() {
+		body.text("mode", string(s.Mode))
+	}
+	body.close("}")
+}
+
+func (s VehicleState) writeWebhook(body *writer, version string) {
+	body.text("version", version)
+	body.text("webhookId", s.WebhookID)
+	body.text("webhookName", s.WebhookName)
 }

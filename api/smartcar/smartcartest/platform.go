@@ -63,9 +63,11 @@ type PlatformDeps struct {
 	StateFile string
 	// Logger may be nil. It never gets a token or a VIN.
 	Logger *slog.Logger
-	// OnConnected and OnSubscribed, optional, are called before the answer is sent, so they must return soon.
-	OnConnected  func(userID string, vehicleIDs []string)
-	OnSubscribed func(vehicleID string)
+	// OnConnected, OnSubscribed and OnUnsubscribed, optional, are called before the answer is sent, so they must return soon.
+	// The last is also called for subscriptions that end with their connection.
+	OnConnected    func(userID string, vehicleIDs []string)
+	OnSubscribed   func(vehicleID string)
+	OnUnsubscribed func(webhookID, vehicleID string)
 }
 
 func (d PlatformDeps) validate() error {
@@ -127,7 +129,7 @@ func (d PlatformDeps) withDefaults() PlatformDeps {
 }
 
 // Platform is Smartcar itself: Connect, the token endpoints, REST and management of both generations, on one host, since
-// their paths do not collide. It sends no webhooks; a Sender and a Simulator do. Its methods may be called from several
+// their paths do not collide. It sends no webhooks; Webhooks do. Its methods may be called from several
 // goroutines.
 type Platform struct {
 	deps    PlatformDeps

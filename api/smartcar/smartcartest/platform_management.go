@@ -200,11 +200,11 @@ func (p *Platform) serveSubscribe(response http.ResponseWriter, request *http.Re
 
 func (p *Platform) serveUnsubscribe(response http.ResponseWriter, request *http.Request) *refusal {
 	id := request.PathValue("id")
-	p.mu.Lock()
-	_, ok := p.ledger.Subscriptions[id]
-	delete(p.ledger.Subscriptions, id)
-	p.save()
-	p.mu.Unlock()
+	var ok bool
+	p.end(func() {
+		_, ok = p.ledger.Subscriptions[id]
+		delete(p.ledger.Subscriptions, id)
+	})
 	if !ok {
 		return notFound("", "There is no such subscription.")
 	}

@@ -16,14 +16,14 @@ func (p *Platform) serveUnsubscribeV2(response http.ResponseWriter, request *htt
 		return
 	}
 	vehicleID, webhookID := request.PathValue("id"), request.PathValue("webhook")
-	p.mu.Lock()
-	before := len(p.ledger.Subscriptions)
-	maps.DeleteFunc(p.ledger.Subscriptions, func(_ string, made *subscription) bool {
-		return made.VehicleID == vehicleID && made.WebhookID == webhookID
+	isEnded := false
+	p.end(func() {
+		before := len(p.ledger.Subscriptions)
+		maps.DeleteFunc(p.ledger.Subscriptions, func(_ string, made *subscription) bool {
+			return made.VehicleID == vehicleID && made.WebhookID == webhookID
+		})
+		isEnded = len(p.ledger.Subscriptions) < before
 	})
-	isEnded := len(p.ledger.Subscriptions) < before
-	p.save()
-	p.mu.Unlock()
 	if !isEnded {
 		notFound("", "There is no such subscription.").writeV2(response)
 		return
@@ -56,13 +56,13 @@ func (p *Platform) serveDisconnectV2(response http.ResponseWriter, request *http
 }
 
 func (p *Platform) disconnect(wanted func(*connection) bool) []connection {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	ended := p.ledger.selectConnections(wanted)
-	for i := range ended {
-		p.ledger.disconnect(&ended[i])
-	}
-	p.save()
+	var ended []connection
+	p.end(func() {
+		ended = p.ledger.selectConnections(wanted)
+		for i := range ended {
+			p.ledger.disconnect(&ended[i])
+		}
+	})
 	return ended
 }
 

@@ -46,6 +46,13 @@ type SenderDeps struct {
 	// Clock and NewID stamp attempts; nil is the real clock and random UUIDs.
 	Clock func() time.Time
 	NewID func() string
+	// Sleep, optional, waits between attempts; then times are told by Clock, see ManualClock.
+	Sleep func(ctx context.Context, wait time.Duration) error
+	// OnAttempt, optional, is told of each attempt when it is over.
+	OnAttempt func(Attempt)
+	// SignVerify signs VERIFY too, as the documents say. VerifyBody, optional, makes its body instead of BuildVerify.
+	SignVerify bool
+	VerifyBody func(challenge string) []byte
 }
 
 func (d SenderDeps) validate() error {
@@ -69,6 +76,8 @@ type Sender struct {
 	deps    SenderDeps
 	keyring smartcar.Keyring
 	client  *http.Client
+	// now is by what the attempts are timed.
+	now func() time.Time
 }
 
 // NewSender checks the dependencies and fills in the defaults.
@@ -88,8 +97,19 @@ func NewSender(deps SenderDeps) (*Sender, error) {
 	if deps.NewID == nil {
 		deps.NewID = uuid.NewString
 	}
+	if deps.OnAttempt == nil {
+		deps.OnAttempt = func(Attempt) {}
+	}
+	if deps.VerifyBody == nil {
+		deps.VerifyBody = func(challenge string) []byte {
+			return BuildVerify(deps.NewID(), deps.NewID(), challenge, deps.Clock())
+		}
+	}
 
-	sender := &Sender{deps: deps, client: newClient(deps)}
+	sender := &Sender{deps: deps, client: newClient(deps), now: deps.Clock}
+	if deps.Sleep == nil {
+		sender.deps.Sleep, sender.now = pause, time.Now
+	}
 	if deps.Token != "" {
 		keyring, err := smartcar.NewKeyring(deps.Token)
 		if err != nil {

@@ -98,19 +98,25 @@ func NewSimulator(deps SimulatorDeps) (*Simulator, error) {
 		deps.Logger = slog.New(slog.DiscardHandler)
 	}
 
-	var seed [32]byte
-	if deps.Seed == 0 {
-		_, _ = cryptorand.Read(seed[:]) // It never fails, by its documentation.
-	} else {
-		binary.LittleEndian.PutUint64(seed[:], deps.Seed)
-	}
-	source := rand.NewChaCha8(seed)
+	source := seeded(deps.Seed)
 	simulator := &Simulator{deps: deps, source: source, random: rand.New(source)} //nolint:gosec // To be repeatable.
 	for _, car := range deps.Cars {
 		simulator.fleet = append(simulator.fleet, &fleetCar{Car: car})
 	}
 
 	return simulator, simulator.load()
+}
+
+// seeded is random for the seed 0, and repeatable for any other.
+func seeded(number uint64) *rand.ChaCha8 {
+	var seed [32]byte
+	if number == 0 {
+		_, _ = cryptorand.Read(seed[:]) // It never fails, by its documentation.
+	} else {
+		binary.LittleEndian.PutUint64(seed[:], number)
+	}
+
+	return rand.NewChaCha8(seed)
 }
 
 // Run verifies the receiver, waiting until it passes, then drives and reports

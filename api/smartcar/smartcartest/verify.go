@@ -13,9 +13,9 @@ import (
 // ErrVerifyFailed means that a receiver did not prove that it holds the token.
 var ErrVerifyFailed = errors.New("the receiver failed VERIFY")
 
-// Verify sends a VERIFY delivery, unsigned as Smartcar does, and checks the
-// answer: status 200, JSON, and the challenge hashed with the token. It tries
-// once. Source: Smartcar, "VERIFY".
+// Verify sends a VERIFY delivery, unsigned as Smartcar does unless SignVerify is
+// set, and checks the answer: status 200, JSON, and the challenge hashed with the
+// token. It tries once. Source: Smartcar, "VERIFY".
 func (s *Sender) Verify(ctx context.Context) error {
 	challenge := "challenge_" + rand.Text()
 	expected, err := s.keyring.AnswerChallenge(challenge)
@@ -23,7 +23,7 @@ func (s *Sender) Verify(ctx context.Context) error {
 		return fmt.Errorf("hash the challenge: %w", err)
 	}
 
-	answer, err := s.exchange(ctx, BuildVerify(s.deps.NewID(), s.deps.NewID(), challenge, s.deps.Clock()), false)
+	answer, err := s.exchange(ctx, s.deps.VerifyBody(challenge), s.deps.SignVerify)
 	if err != nil {
 		return err
 	}

@@ -42,6 +42,12 @@ func (w *writer) openMember(name string, bracket byte) {
 
 func (w *writer) close(brackets string) { w.buffer = append(w.buffer, brackets...) }
 
+// element writes a text in a list.
+func (w *writer) element(value string) {
+	w.separate()
+	w.buffer = append(w.buffer, quoted(value)...)
+}
+
 func (w *writer) text(name, value string) {
 	w.name(name)
 	w.buffer = append(w.buffer, quoted(value)...)

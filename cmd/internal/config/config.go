@@ -49,6 +49,7 @@ type Serve struct {
 	Database
 	Smartcar
 	Keyset
+	Retention
 
 	// ManagementTokens are the application management tokens: all verify, the first answers VERIFY.
 	ManagementTokens []Secret `env:"SMARTCAR_MANAGEMENT_TOKEN"`
@@ -62,6 +63,8 @@ type Serve struct {
 	StartConcurrency int `env:"MILEPOST_START_CONCURRENCY" envDefault:"32"`
 	// HealAfter is the age at which a started event that has not closed is compared with Temporal.
 	HealAfter time.Duration `env:"MILEPOST_HEAL_AFTER" envDefault:"2m"`
+	// Quarantine keeps deliveries with a bad signature for inspection: on or off.
+	Quarantine string `env:"MILEPOST_QUARANTINE" envDefault:"on"`
 	// UnknownVehicleGrace is how long an event waits for its vehicle to be connected before it fails.
 	UnknownVehicleGrace time.Duration `env:"MILEPOST_UNKNOWN_VEHICLE_GRACE" envDefault:"10m"`
 }
@@ -78,7 +81,29 @@ func LoadServe(environment map[string]string) (Serve, error) {
 	var serve Serve
 	err := env.ParseWithOptions(&serve, env.Options{Environment: environment})
 	return serve, describe(errors.Join(err, serve.Database.validate(), serve.Keyset.validate(),
-		serve.Smartcar.validate(), serve.validate()))
+		serve.Smartcar.validate(), serve.Retention.validate(), serve.validate()))
+}
+
+// Retention says how long rows stay.
+type Retention struct {
+	// Payloads stay so long after their event was processed; the events themselves stay for ever.
+	Payloads time.Duration `env:"MILEPOST_PAYLOAD_RETENTION" envDefault:"720h"`
+	// SyncLogs stay so long after they were written.
+	SyncLogs time.Duration `env:"MILEPOST_LOG_RETENTION" envDefault:"9600h"`
+}
+
+// LoadRetention reads how long rows stay.
+func LoadRetention(environment map[string]string) (Retention, error) {
+	var retention Retention
+	err := env.ParseWithOptions(&retention, env.Options{Environment: environment})
+	return retention, describe(errors.Join(err, retention.validate()))
+}
+
+func (r Retention) validate() error {
+	if r.Payloads <= 0 || r.SyncLogs <= 0 {
+		return errors.New("MILEPOST_PAYLOAD_RETENTION and MILEPOST_LOG_RETENTION must be positive durations, such as 720h")
+	}
+	return nil
 }
 
 // Operator is what commands need that work on vehicles.
@@ -122,6 +147,9 @@ func (s Serve) validate() error {
 		if strings.TrimSpace(token.Reveal()) == "" {
 			faults = append(faults, errors.New("SMARTCAR_MANAGEMENT_TOKEN holds an empty token: anybody could sign with it"))
 		}
+	}
+	if s.Quarantine != "on" && s.Quarantine != "off" {
+		faults = append(faults, errors.New("MILEPOST_QUARANTINE must be on or off"))
 	}
 	if s.StartConcurrency < 1 {
 		faults = append(faults, errors.New("MILEPOST_START_CONCURRENCY must be at least 1"))

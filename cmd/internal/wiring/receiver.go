@@ -30,3 +30,11 @@ func (l *receiverLedger) Append(ctx context.Context, deliveries []api.LedgerDeli
 	}
 	return receipts, nil
 }
+
+// receiverQuarantine keeps deliveries with a bad signature.
+type receiverQuarantine struct{ quarantine *db.Quarantine }
+
+// Keep implements api.Quarantine.
+func (q receiverQuarantine) Keep(ctx context.Context, delivery api.QuarantinedDelivery) error {
+	return q.quarantine.Keep(ctx, db.QuarantinedDelivery(delivery))
+}

@@ -211,6 +211,10 @@ func (p *process) receiver() (http.Handler, error) {
 	}
 	if p.options.Roles.Has(RoleReceiver) {
 		p.addConnect(&deps)
+		if p.options.Config.Quarantine == "on" {
+			// Not on the ledger's own pool: a forger's deliveries must not hold up genuine ones.
+			deps.Quarantine = receiverQuarantine{db.NewQuarantine(p.store, db.QuarantineBounds{})}
+		}
 	}
 	return api.NewHandler(deps)
 }
@@ -247,7 +251,7 @@ func (p *process) process(ctx context.Context) error {
 			return ignoreCanceled(err)
 		}
 		defer stop()
-		background.Go(func() { keepFleetChecked(ctx, p.temporal, p.logger) })
+		background.Go(func() { p.keepSchedules(ctx) })
 	}
 	if p.options.Roles.Has(RoleStarter) {
 		return p.starter.Run(ctx)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"strings"
 	"time"
 
@@ -54,8 +55,10 @@ func NewSmartcar(settings config.Smartcar) (*Smartcar, error) {
 	result.ApplicationTokens, errs[2] = smartcar.NewApplicationTokens(smartcar.ApplicationTokensConfig{
 		Hosts: hosts, ClientID: iamID, ClientSecret: smartcar.Token(iamSecret.Reveal()),
 	})
-	result.V2, errs[3] = smartcar.NewV2Client(smartcar.ClientConfig{Hosts: hosts})
-	result.V3, errs[4] = smartcar.NewV3Client(smartcar.ClientConfig{Hosts: hosts})
+	// Without a time-out of its own, so that each call has the one that suits it.
+	outbound := &http.Client{Transport: smartcar.NewBreaker(nil, smartcar.BreakerSettings{})}
+	result.V2, errs[3] = smartcar.NewV2Client(smartcar.ClientConfig{Hosts: hosts, HTTP: outbound})
+	result.V3, errs[4] = smartcar.NewV3Client(smartcar.ClientConfig{Hosts: hosts, HTTP: outbound})
 	if err := errors.Join(errs[:]...); err != nil {
 		return nil, fmt.Errorf("prepare the calls to Smartcar (see SMARTCAR_*):\n%w", err)
 	}

@@ -14,7 +14,6 @@ import (
 	"go.temporal.io/sdk/contrib/envconfig"
 	"go.temporal.io/sdk/contrib/opentelemetry"
 	temporallog "go.temporal.io/sdk/log"
-	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/worker"
 
 	"go.opentelemetry.io/otel/metric"
@@ -27,7 +26,6 @@ import (
 const (
 	temporalRetryPause = time.Second
 	temporalTimeout    = 5 * time.Second
-	scheduleRetryPause = 10 * time.Second
 	// workerStopTimeout lets activities that are under way finish at shutdown.
 	workerStopTimeout = 10 * time.Second
 	// concurrentActivities keeps the activities under way near what the pool can carry.
@@ -40,8 +38,6 @@ const (
 	cachedWorkflows = 1000
 	// callStopTimeout is longer than a token call may take: its answer must be stored.
 	callStopTimeout = 35 * time.Second
-	// fleetCheckInterval is how long a vehicle may be without its workflow when all else failed.
-	fleetCheckInterval = 10 * time.Minute
 )
 
 // NewTemporalClient reads TEMPORAL_* from the environment and does not connect
@@ -160,44 +156,4 @@ func startWorkers(
 		started = append(started, starting)
 	}
 	return started, nil
-}
-
-// keepFleetChecked tries until the schedule is there and has been triggered.
-func keepFleetChecked(ctx context.Context, temporalClient client.Client, logger *slog.Logger) {
-	for {
-		err := scheduleFleetCheck(ctx, temporalClient)
-		if err == nil || ctx.Err() != nil {
-			return
-		}
-		logger.Warn("fleet.check_not_scheduled", slog.String("error", err.Error()))
-		select {
-		case <-time.After(scheduleRetryPause):
-		case <-ctx.Done():
-			return
-		}
-	}
-}
-
-// scheduleFleetCheck makes the schedule, unless it is there, and has the fleet
-// checked at once: whoever boots cannot know what was missed.
-func scheduleFleetCheck(ctx context.Context, temporalClient client.Client) error {
-	ctx, cancel := context.WithTimeout(ctx, temporalTimeout)
-	defer cancel()
-	schedules := temporalClient.ScheduleClient()
-	_, err := schedules.Create(ctx, client.ScheduleOptions{
-		ID:   contract.CheckFleetSchedule,
-		Spec: client.ScheduleSpec{Intervals: []client.ScheduleIntervalSpec{{Every: fleetCheckInterval}}},
-		Action: &client.ScheduleWorkflowAction{
-			ID: contract.CheckFleetSchedule, Workflow: contract.CheckFleetWorkflow, TaskQueue: contract.TaskQueue,
-		},
-		Overlap:            enumspb.SCHEDULE_OVERLAP_POLICY_SKIP,
-		TriggerImmediately: true,
-	})
-	if errors.Is(err, temporal.ErrScheduleAlreadyRunning) {
-		err = schedules.GetHandle(ctx, contract.CheckFleetSchedule).Trigger(ctx, client.ScheduleTriggerOptions{})
-	}
-	if err != nil {
-		return fmt.Errorf("schedule the check of the fleet: %w", err)
-	}
-	return nil
 }

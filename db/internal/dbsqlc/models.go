@@ -7,6 +7,7 @@ package dbsqlc
 import (
 	"time"
 
+	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/shopspring/decimal"
 )
 
@@ -72,6 +73,15 @@ type SmartcarConsent struct {
 	ClosedAt          *time.Time
 }
 
+type SmartcarQuarantine struct {
+	ID         int64
+	ReceivedAt time.Time
+	Reason     string
+	Signatures []string
+	Body       []byte
+	SizeBytes  int64
+}
+
 type SmartcarSyncLog struct {
 	ID                int64
 	SyncType          string
@@ -122,6 +132,7 @@ type SmartcarVehicle struct {
 	ConnectionState     string
 	ReauthSince         *time.Time
 	SubscribedWebhookID string
+	Degraded            bool
 }
 
 type SmartcarWebhookEvent struct {
@@ -148,6 +159,7 @@ type SmartcarWebhookEvent struct {
 	SignalsRecorded   bool
 	ReadingConfirmed  bool
 	Payload           []byte
+	PayloadTrimmedAt  *time.Time
 }
 
 type SmartcarWebhookEventAudit struct {
@@ -192,13 +204,53 @@ type VehicleDatum struct {
 	FailureCode       *string
 	EventID           string
 	CreatedAt         time.Time
+	NormalisedValue   pgtype.Numeric
+	NormalisedUnit    string
+}
+
+type VehicleError struct {
+	SmartcarVehicleID string
+	ErrorType         string
+	Code              string
+	Signal            string
+	OpenedAt          *time.Time
+	OpenedEventID     string
+	ResolutionType    string
+	Reaction          string
+	ResolvedAt        *time.Time
+	ResolvedEventID   string
+	State             string
+	CreatedAt         time.Time
+	UpdatedAt         time.Time
+}
+
+type VehicleSignal struct {
+	SmartcarVehicleID string
+	DataType          string
+	DataValue         []byte
+	Unit              string
+	NormalisedValue   pgtype.Numeric
+	NormalisedUnit    string
+	ObservedAt        *time.Time
+	ObservedAtSource  *string
+	EventID           string
+	ObservationOrder  string
+	ReportedAt        *time.Time
+	FailureType       *string
+	FailureCode       *string
+	FailureEventID    string
+	FailedAt          *time.Time
+	UnsupportedAt     *time.Time
+	IncompatibleAt    *time.Time
+	Available         bool
+	Supported         bool
 }
 
 type WebhookLog struct {
 	ID                string
 	SmartcarVehicleID string
 	EventType         string
-	Payload           []byte
+	Payload           interface{}
 	ReceivedAt        time.Time
 }
 

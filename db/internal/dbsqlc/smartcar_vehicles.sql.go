@@ -288,12 +288,17 @@ func (q *Queries) RequireReauthentication(ctx context.Context, arg RequireReauth
 }
 
 const resolveReauthentication = `-- name: ResolveReauthentication :many
-UPDATE smartcar_vehicles
+UPDATE smartcar_vehicles AS connection
 SET connection_state = 'connected', reauth_since = NULL, updated_at = now()
-WHERE token_id = $1::bigint AND connection_state = 'reauth_required'
-RETURNING smartcar_vehicle_id
+WHERE connection.token_id = $1::bigint AND connection.connection_state = 'reauth_required'
+  AND NOT EXISTS (
+      SELECT 1 FROM vehicle_errors AS error
+      WHERE error.smartcar_vehicle_id = connection.smartcar_vehicle_id
+        AND error.state = 'open' AND error.reaction IN ('reauthenticate', 'reconsent'))
+RETURNING connection.smartcar_vehicle_id
 `
 
+// Good tokens do not end an error that needs the owner.
 func (q *Queries) ResolveReauthentication(ctx context.Context, tokenID int64) ([]string, error) {
 	rows, err := q.db.Query(ctx, resolveReauthentication, tokenID)
 	if err != nil {

@@ -1,0 +1,79 @@
+-- name: LockConnection :one
+-- Reports about one vehicle's errors are taken one after the other.
+SELECT smartcar_vehicle_id FROM smartcar_vehicles
+WHERE smartcar_vehicle_id = @smartcar_vehicle_id
+FOR NO KEY UPDATE;
+
+-- name: OpenVehicleError :exec
+-- Of several reports of one error the newest stays.
+INSERT INTO vehicle_errors AS kept (
+    smartcar_vehicle_id, error_type, code, signal, opened_at, opened_event_id, resolution_type, reaction
+)
+VALUES (@smartcar_vehicle_id, @error_type, @code, @signal, @opened_at::timestamptz, @event_id, @resolution_type, @reaction)
+ON CONFLICT (smartcar_vehicle_id, error_type, code, signal) DO UPDATE
+SET opened_at = EXCLUDED.opened_at, opened_event_id = EXCLUDED.opened_event_id,
+    resolution_type = EXCLUDED.resolution_type, reaction = EXCLUDED.reaction, updated_at = now()
+WHERE kept.opened_at IS NULL
+   OR (EXCLUDED.opened_at, EXCLUDED.opened_event_id) > (kept.opened_at, kept.opened_event_id);
+
+-- name: ResolveVehicleError :exec
+-- An end that nothing is known to have begun for is kept, since it may have arrived first.
+INSERT INTO vehicle_errors AS kept (smartcar_vehicle_id, error_type, code, signal, resolved_at, resolved_event_id)
+VALUES (@smartcar_vehicle_id, @error_type, @code, @signal, @resolved_at::timestamptz, @event_id)
+ON CONFLICT (smartcar_vehicle_id, error_type, code, signal) DO UPDATE
+SET resolved_at = EXCLUDED.resolved_at, resolved_event_id = EXCLUDED.resolved_event_id, updated_at = now()
+WHERE kept.resolved_at IS NULL
+   OR (EXCLUDED.resolved_at, EXCLUDED.resolved_event_id) > (kept.resolved_at, kept.resolved_event_id);
+
+-- name: SpreadResolutions :exec
+-- The end of an error of the whole vehicle is its end for each signal, those included that arrive later.
+UPDATE vehicle_errors AS one
+SET resolved_at = whole.resolved_at, resolved_event_id = whole.resolved_event_id, updated_at = now()
+FROM vehicle_errors AS whole
+WHERE one.smartcar_vehicle_id = @smartcar_vehicle_id AND one.signal <> ''
+  AND whole.smartcar_vehicle_id = one.smartcar_vehicle_id AND whole.error_type = one.error_type
+  AND whole.code = one.code AND whole.signal = '' AND whole.resolved_at IS NOT NULL
+  AND (one.resolved_at IS NULL
+       OR (whole.resolved_at, whole.resolved_event_id) > (one.resolved_at, one.resolved_event_id));
+
+-- name: MarkIncompatibleSignals :exec
+INSERT INTO vehicle_signals AS kept (smartcar_vehicle_id, data_type, incompatible_at)
+SELECT error.smartcar_vehicle_id, error.signal, max(error.opened_at) FILTER (WHERE error.state = 'open')
+FROM vehicle_errors AS error
+WHERE error.smartcar_vehicle_id = @smartcar_vehicle_id AND error.signal <> '' AND error.reaction = 'unsupported_signals'
+GROUP BY error.smartcar_vehicle_id, error.signal
+ORDER BY error.signal
+ON CONFLICT (smartcar_vehicle_id, data_type) DO UPDATE SET incompatible_at = EXCLUDED.incompatible_at
+WHERE kept.incompatible_at IS DISTINCT FROM EXCLUDED.incompatible_at;
+
+-- name: MarkDegraded :exec
+UPDATE smartcar_vehicles AS connection
+SET degraded = NOT connection.degraded, updated_at = now()
+WHERE connection.smartcar_vehicle_id = @smartcar_vehicle_id
+  AND connection.degraded <> EXISTS (
+      SELECT 1 FROM vehicle_errors AS error
+      WHERE error.smartcar_vehicle_id = connection.smartcar_vehicle_id
+        AND error.state = 'open' AND error.reaction = 'owner_action');
+
+-- name: ErrorsForOwner :one
+-- What the owner is to consent to anew: how many errors, those that this event opened, and the code of one of those.
+SELECT count(*) AS open_errors,
+       count(*) FILTER (WHERE opened_event_id = @event_id) AS new_errors,
+       COALESCE(min(lower(COALESCE(NULLIF(code, ''), error_type))) FILTER (WHERE opened_event_id = @event_id), '')::text AS reason
+FROM vehicle_errors
+WHERE smartcar_vehicle_id = @smartcar_vehicle_id AND state = 'open' AND reaction IN ('reauthenticate', 'reconsent');
+
+-- name: RequireReauthenticationOfVehicle :many
+-- Once per episode: only a connection that works until now changes, and is told of.
+UPDATE smartcar_vehicles
+SET connection_state = 'reauth_required', reauth_since = @since, updated_at = now()
+WHERE smartcar_vehicle_id = @smartcar_vehicle_id AND connection_state = 'connected' AND is_active
+RETURNING token_id;
+
+-- name: WithdrawReauthentication :many
+-- Not while the tokens were refused: then the owner is needed all the same.
+UPDATE smartcar_vehicles AS connection
+SET connection_state = 'connected', reauth_since = NULL, updated_at = now()
+WHERE connection.smartcar_vehicle_id = @smartcar_vehicle_id AND connection.connection_state = 'reauth_required'
+  AND NOT EXISTS (SELECT 1 FROM smartcar_tokens AS family WHERE family.id = connection.token_id AND family.status <> 'active')
+RETURNING connection.token_id;
