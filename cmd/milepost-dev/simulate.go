@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"strings"
 	"sync"
 
 	"github.com/milepost/milepost/api"
@@ -23,7 +24,10 @@ type simulation struct {
 	out        *lines
 	background sync.WaitGroup
 
+	application stack.Application
+
 	platform  *smartcartest.Platform
+	webhooks  *smartcartest.Webhooks
 	simulator *smartcartest.Simulator
 	server    *http.Server
 }
@@ -41,6 +45,9 @@ func (s *simulation) start(ctx context.Context, application stack.Application) (
 	mux.Handle("/", page)
 	for _, path := range s.platform.Paths() {
 		mux.Handle(path, s.platform)
+	}
+	for _, path := range s.webhooks.Paths() {
+		mux.Handle(path, s.webhooks)
 	}
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", s.address())
 	if err != nil {
@@ -74,17 +81,20 @@ func (s *simulation) address() string {
 }
 
 func (s *simulation) prepare(application stack.Application) error {
-	sender, err := smartcartest.NewSender(smartcartest.SenderDeps{
-		URL: application.WebhookURL, Token: application.ManagementToken,
-	})
-	if err != nil {
+	s.application = application
+	currentCar := func(vehicleID string) (smartcartest.Car, bool) { return s.simulator.Car(vehicleID) }
+	var err error
+	if s.webhooks, err = smartcartest.NewWebhooks(smartcartest.WebhooksDeps{CurrentCar: currentCar}); err != nil {
 		return err
 	}
-	driving := smartcartest.SimulatorDeps{Deliverer: sender}
+	owners, cars := simulatedOwners()
+	driving := smartcartest.SimulatorDeps{Deliverer: s.webhooks, Cars: cars}
 	platform := smartcartest.PlatformDeps{
 		ClientID: application.ClientID, ClientSecret: application.ClientSecret,
 		APIClientID: application.APIClientID, APIClientSecret: application.ClientSecret,
 		ManagementToken: application.ManagementToken, RedirectURIs: []string{application.RedirectURI},
+		Users: owners, CurrentCar: currentCar, WebhookIDs: []string{application.WebhookID},
+		OnSubscribed: s.subscribed, OnUnsubscribed: s.unsubscribed,
 	}
 	if s.dataDir != "" {
 		driving.StateFile = filepath.Join(s.dataDir, "simulator.json")
@@ -97,13 +107,38 @@ func (s *simulation) prepare(application stack.Application) error {
 	return err
 }
 
+// subscribed sends a car's first delivery; from then on it is reported.
+func (s *simulation) subscribed(vehicleID string) {
+	if err := s.webhooks.Subscribe(s.application.WebhookID, vehicleID); err != nil {
+		s.out.print("the simulator cannot report " + vehicleID + ": " + err.Error())
+	}
+}
+
+func (s *simulation) unsubscribed(webhookID, vehicleID string) {
+	if err := s.webhooks.Unsubscribe(webhookID, vehicleID); err != nil {
+		s.out.print("the simulator goes on reporting " + vehicleID + ": " + err.Error())
+	}
+}
+
 // drive connects the cars that are not connected yet, and reports them until ctx is done.
 func (s *simulation) drive(ctx context.Context, running *stack.Stack) error {
+	err := s.webhooks.Register(ctx, smartcartest.Webhook{
+		ID: s.application.WebhookID, URL: s.application.WebhookURL, Token: s.application.ManagementToken,
+	})
+	if err != nil && !errors.Is(err, smartcartest.ErrVerifyFailed) { // it is tried again
+		return fmt.Errorf("register the simulated webhook: %w", err)
+	}
 	for _, car := range smartcartest.DefaultCars() {
 		if err := running.ConnectSimulated(ctx, s.platform, car); err != nil {
 			return fmt.Errorf("connect the simulated cars: %w", err)
 		}
+		s.subscribed(car.VehicleID)
 	}
+	s.background.Go(func() {
+		if err := s.webhooks.Run(ctx); err != nil {
+			s.out.print("the simulator stopped delivering: " + err.Error())
+		}
+	})
 	s.background.Go(func() {
 		if err := s.simulator.Run(ctx); err != nil {
 			s.out.print("the simulator stopped: " + err.Error())
@@ -122,4 +157,32 @@ func (s *simulation) stop() error {
 	}
 	s.background.Wait()
 	return err
+}
+
+// simulatedOwners are the owners of the cars that are connected from the start, and
+// Katherine, whose two cars are there to be connected.
+func simulatedOwners() (owners []smartcartest.PlatformUser, cars []smartcartest.Car) {
+	cars = smartcartest.DefaultCars()
+	for _, car := range cars {
+		name, _, _ := strings.Cut(car.Name, "'s ")
+		owners = append(owners, smartcartest.PlatformUser{
+			ID: car.UserID, Name: name + " (connected already)", Cars: []smartcartest.PlatformCar{{Car: car}},
+		})
+	}
+	const katherine = "d2a85c19-7e40-4b6f-9c13-5f8a0e6b7104"
+	free := []smartcartest.Car{
+		{
+			Name: "Katherine's estate", VehicleID: "1c7e9a34-5d20-4f8b-8a6e-b3f0d4c2e501", UserID: katherine,
+			Make: "VOLVO", Model: "V60", Year: 2022, Unit: "km", OdometerKm: 41260.8, Level: 55, Speed: 60,
+		},
+		{
+			Name: "Katherine's roadster", VehicleID: "94b3f6d8-2a17-4e5c-b0d9-7c8e1f5a6502", UserID: katherine,
+			Make: "TESLA", Model: "Roadster", Year: 2024, Unit: "mi", Electric: true, OdometerKm: 8033.4, Level: 80, Speed: 60,
+		},
+	}
+	owner := smartcartest.PlatformUser{ID: katherine, Name: "Katherine"}
+	for _, car := range free {
+		owner.Cars = append(owner.Cars, smartcartest.PlatformCar{Car: car})
+	}
+	return append([]smartcartest.PlatformUser{owner}, owners...), append(cars, free...)
 }

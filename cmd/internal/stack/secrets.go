@@ -49,7 +49,7 @@ func newKeyset() (string, error) {
 
 // Application is what a simulated Smartcar has to know of the stack's Milepost.
 type Application struct {
-	ClientID, APIClientID, ClientSecret, ManagementToken string
+	ClientID, APIClientID, ClientSecret, ManagementToken, WebhookID string
 	// RedirectURI is where owners come back to; WebhookURL takes deliveries.
 	RedirectURI, WebhookURL string
 }
@@ -58,6 +58,7 @@ type Application struct {
 const (
 	clientID    = "3f6d1f0a-5f55-4b53-8f0e-6f6b1f2d9c01"
 	apiClientID = "client_3f6d1f0a5f55" // of v3; its secret is that of v2 here
+	webhookID   = "9d4e7a10-6b2c-4f58-a3d1-0c5e8f7b9a01"
 )
 
 func (s *Stack) secrets() (err error) {
@@ -87,7 +88,7 @@ func (s *Stack) ConnectSecret() string { return s.connectSecret }
 // Application describes the stack's Milepost to a simulated Smartcar.
 func (s *Stack) Application() Application {
 	return Application{
-		ClientID: clientID, APIClientID: apiClientID, ClientSecret: s.clientSecret, ManagementToken: s.token,
+		ClientID: clientID, APIClientID: apiClientID, ClientSecret: s.clientSecret, ManagementToken: s.token, WebhookID: webhookID,
 		RedirectURI: s.URL() + "/api/smartcar/callback", WebhookURL: s.URL() + "/api/smartcar/webhook",
 	}
 }

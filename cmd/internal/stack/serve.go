@@ -135,6 +135,7 @@ func (s *Stack) connectEnvironment() map[string]string {
 		"SMARTCAR_IAM_CLIENT_ID":     application.APIClientID,
 		"SMARTCAR_IAM_CLIENT_SECRET": application.ClientSecret,
 		"SMARTCAR_REDIRECT_URI":      application.RedirectURI,
+		"SMARTCAR_WEBHOOK_ID":        application.WebhookID,
 		"SMARTCARSIM_URL":            s.smartcarURL,
 		"MILEPOST_CONNECT_SECRET":    s.connectSecret,
 	}
