@@ -56,11 +56,21 @@ func vehicleErrorReactions() []vehicleErrorReaction {
 		{"SERVER", anyCode, db.ReactionWait},
 		{"UPSTREAM", anyCode, db.ReactionWait},
 		{"RATE_LIMIT", anyCode, db.ReactionWait},
+	}
+}
 
-		// Older names that no current page describes: what they call for is not known.
-		{"VEHICLE_NOT_CAPABLE", anyCode, db.ReactionWait},
-		{"PERMISSION_ERROR", anyCode, db.ReactionWait},
-		{"UPSTREAM_ERROR", anyCode, db.ReactionWait},
+// currentNames gives the type and code that an older type name stands for, which no
+// current page describes; others stay as they are.
+func currentNames(errorType, code string) (currentType, currentCode string) {
+	switch errorType {
+	case "VEHICLE_NOT_CAPABLE":
+		return errorTypeCompatibility, errorType
+	case "PERMISSION_ERROR":
+		return errorTypePermission, code
+	case "UPSTREAM_ERROR":
+		return "UPSTREAM", code
+	default:
+		return errorType, code
 	}
 }
 
@@ -69,11 +79,12 @@ func vehicleErrorReactions() []vehicleErrorReaction {
 // goes before the table, but not where single signals are missing: the owner is not
 // bothered for what nobody wants.
 func reactionTo(reported smartcar.VehicleError, signal string) db.Reaction {
-	reaction := reactionOfTable(reported.Type, reported.Code)
+	errorType, code := currentNames(reported.Type, reported.Code)
+	reaction := reactionOfTable(errorType, code)
 	switch {
 	case reaction == db.ReactionReconsent && !isWanted(signal):
 		return db.ReactionIgnore
-	case reported.Type == errorTypeCompatibility, reported.Type == errorTypePermission:
+	case errorType == errorTypeCompatibility, errorType == errorTypePermission:
 		return reaction
 	case strings.EqualFold(reported.ResolutionType, resolutionReauthenticate):
 		return db.ReactionReauthenticate

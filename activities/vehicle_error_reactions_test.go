@@ -52,8 +52,9 @@ func TestEveryVehicleErrorGetsItsReaction(t *testing.T) {
 		{`"type":"RATE_LIMIT","code":null`, db.ReactionWait, ""},
 		{`"type":"SOMETHING_NEW","code":"X"`, db.ReactionWait, ""},
 		{`"type":"SOMETHING_NEW","code":"X",` + reauthenticate, db.ReactionReauthenticate, "x"},
-		{`"type":"VEHICLE_NOT_CAPABLE","signalPath":"Odometer.TraveledDistance","message":"m"`, db.ReactionWait, ""},
-		{`"type":"PERMISSION_ERROR","signalPath":"Odometer.TraveledDistance"`, db.ReactionWait, ""},
+		{`"type":"VEHICLE_NOT_CAPABLE","signalPath":"Odometer.TraveledDistance","message":"m"`, db.ReactionUnsupportedSignals, ""},
+		{`"type":"PERMISSION_ERROR","signalPath":"Odometer.TraveledDistance"`, db.ReactionReconsent, "permission_error"},
+		{`"type":"PERMISSION_ERROR","signalPath":"InternalCombustionEngine.FuelLevel"`, db.ReactionIgnore, ""},
 		{`"type":"UPSTREAM_ERROR"`, db.ReactionWait, ""},
 	} {
 		vehicle := fmt.Sprint("car-", i)

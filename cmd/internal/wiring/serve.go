@@ -17,7 +17,6 @@ import (
 
 	"github.com/milepost/milepost/activities"
 	"github.com/milepost/milepost/api"
-	"github.com/milepost/milepost/api/smartcar"
 	"github.com/milepost/milepost/cmd/internal/config"
 	"github.com/milepost/milepost/cmd/internal/telemetry"
 	"github.com/milepost/milepost/db"
@@ -188,47 +187,6 @@ func (p *process) admin() *http.Server {
 	server := api.NewServer(p.options.Config.AdminListen, mux)
 	server.WriteTimeout = profileTimeout
 	return server
-}
-
-// receiver is the public handler; without the role it answers health checks only.
-func (p *process) receiver() (http.Handler, error) {
-	var tokens []string
-	for _, token := range p.options.Config.ManagementTokens {
-		tokens = append(tokens, token.Reveal())
-	}
-	keyring, err := smartcar.NewKeyring(tokens...)
-	if err != nil {
-		return nil, fmt.Errorf("read management tokens: %w", err)
-	}
-	deps := api.Deps{
-		Keyring: keyring.WithSigningKeys(p.options.Config.WebhookSecret.Reveal()),
-		Ready:   p.ready,
-		Logger:  p.logger,
-		Meter:   p.metrics.Meter(meterName),
-	}
-	if p.options.Roles.Has(RoleReceiver) {
-		deps.Ledger = &receiverLedger{ledger: db.NewLedger(p.ledger), wake: p.starter.Wake}
-	}
-	if p.options.Roles.Has(RoleReceiver) {
-		p.addConnect(&deps)
-		if p.options.Config.Quarantine == "on" {
-			// Not on the ledger's own pool: a forger's deliveries must not hold up genuine ones.
-			deps.Quarantine = receiverQuarantine{db.NewQuarantine(p.store, db.QuarantineBounds{})}
-		}
-	}
-	return api.NewHandler(deps)
-}
-
-// ready reports the dependencies. Temporal is not required: while it is away,
-// deliveries are still acknowledged, and a load balancer must keep sending them.
-func (p *process) ready(ctx context.Context) []api.DependencyStatus {
-	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
-	defer cancel()
-	_, temporalErr := p.temporal.CheckHealth(ctx, &client.CheckHealthRequest{})
-	return []api.DependencyStatus{
-		api.NewDependencyStatus("database", true, p.ledger.Ping(ctx)),
-		api.NewDependencyStatus("temporal", false, temporalErr),
-	}
 }
 
 // process runs the worker and the starter, as far as this process has the roles.
