@@ -101,12 +101,14 @@ WITH closed AS (
         signals_recorded = ledger.signals_recorded OR COALESCE(cardinality(@data_types::text[]), 0) > 0
     FROM smartcar_webhook_events AS before
     WHERE ledger.event_id = @event_id AND ledger.status <> 'processed' AND before.event_id = ledger.event_id
-    RETURNING ledger.event_id, ledger.smartcar_vehicle_id, before.signals_recorded
+    RETURNING ledger.event_id, ledger.smartcar_vehicle_id, before.signals_recorded,
+              before.failure_class IS NOT DISTINCT FROM ledger.failure_class AND before.status = 'failed' AS failed_again
 ), logged AS (
+    -- An attempt that is repeated after it was committed has failed already, and is not logged twice.
     INSERT INTO smartcar_sync_logs (sync_type, smartcar_vehicle_id, event_id, data)
     SELECT @sync_type::text, closed.smartcar_vehicle_id, closed.event_id, @sync_data::jsonb
     FROM closed
-    WHERE @sync_type::text <> ''
+    WHERE @sync_type::text <> '' AND NOT closed.failed_again
 ), sent AS (
     SELECT closed.smartcar_vehicle_id, closed.event_id, signal.place, signal.data_type,
            NULLIF(signal.data_value, '')::json AS data_value, signal.is_reading, signal.is_unsupported, signal.unit,
