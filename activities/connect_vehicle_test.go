@@ -26,7 +26,9 @@ func (b *connected) summary(vehicle string) db.VehicleSummary {
 
 func (b *connected) tokenOf(vehicle string) string {
 	b.t.Helper()
-	token, err := b.vault.AccessTokenOfVehicle(b.t.Context(), vehicle)
+	status, err := b.vault.TokenStatus(b.t.Context(), vehicle)
+	require.NoError(b.t, err)
+	token, err := b.vault.AccessTokenOfFamily(b.t.Context(), status.TokenID)
 	require.NoError(b.t, err)
 	return token.Token
 }

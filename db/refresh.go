@@ -91,8 +91,8 @@ func (v *Vault) Refresh(ctx context.Context, request RefreshRequest, exchange Ex
 	return v.TokenStatus(ctx, request.SmartcarVehicleID)
 }
 
-// RefreshFamily is Refresh for a family that has no vehicle yet. Generation is the
-// pair that was found wanting.
+// RefreshFamily is Refresh by the family's own id, which it has before any vehicle.
+// Generation is the pair that was found wanting.
 func (v *Vault) RefreshFamily(ctx context.Context, tokenID, generation int64, exchange Exchange) error {
 	return v.attempt(ctx, refreshAttempt{tokenID: tokenID, wanting: generation, exchange: exchange})
 }

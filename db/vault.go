@@ -91,17 +91,8 @@ func (AccessToken) String() string { return "db.AccessToken(masked)" }
 // GoString implements fmt.GoStringer.
 func (t AccessToken) GoString() string { return t.String() }
 
-// AccessTokenOfVehicle decrypts the stored access token, expired or not.
-// ErrNotFound when the vehicle has no tokens.
-func (v *Vault) AccessTokenOfVehicle(ctx context.Context, smartcarVehicleID string) (AccessToken, error) {
-	row, err := v.store.queries.TokensOfVehicle(ctx, smartcarVehicleID)
-	if err != nil {
-		return AccessToken{}, translate("load tokens of vehicle", err)
-	}
-	return v.accessToken(dbsqlc.TokensOfFamilyRow(row))
-}
-
-// AccessTokenOfFamily decrypts the stored access token of a family.
+// AccessTokenOfFamily decrypts the stored access token of a family, expired or not.
+// ErrNotFound when there is none.
 func (v *Vault) AccessTokenOfFamily(ctx context.Context, tokenID int64) (AccessToken, error) {
 	row, err := v.store.queries.TokensOfFamily(ctx, tokenID)
 	if err != nil {

@@ -23,12 +23,6 @@ FROM smartcar_vehicles AS connection
 LEFT JOIN smartcar_tokens AS family ON family.id = connection.token_id
 WHERE connection.smartcar_vehicle_id = @smartcar_vehicle_id;
 
--- name: TokensOfVehicle :one
-SELECT family.id, family.smartcar_access_token, family.status, family.generation, family.expires_at
-FROM smartcar_vehicles AS connection
-JOIN smartcar_tokens AS family ON family.id = connection.token_id
-WHERE connection.smartcar_vehicle_id = @smartcar_vehicle_id;
-
 -- name: TokensOfFamily :one
 SELECT family.id, family.smartcar_access_token, family.status, family.generation, family.expires_at
 FROM smartcar_tokens AS family

@@ -139,7 +139,9 @@ func (c *custody) requireNothingLostOf(vehicle string) {
 // storedPair decrypts what is stored of a vehicle's family.
 func (c *custody) storedPair(vehicle string) (access, refresh string) {
 	c.t.Helper()
-	token, err := c.Vault.AccessTokenOfVehicle(c.t.Context(), vehicle)
+	status, err := c.Vault.TokenStatus(c.t.Context(), vehicle)
+	require.NoError(c.t, err)
+	token, err := c.Vault.AccessTokenOfFamily(c.t.Context(), status.TokenID)
 	require.NoError(c.t, err)
 	// The vault gives refresh tokens to exchanges only.
 	_, err = c.Vault.Refresh(c.t.Context(), db.RefreshRequest{SmartcarVehicleID: vehicle},

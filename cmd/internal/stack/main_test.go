@@ -150,14 +150,19 @@ func (b *bundle) list(query string, arguments ...any) []string {
 // milepost runs the program as support staff would and gives what it prints.
 func (b *bundle) milepost(arguments ...string) string {
 	b.t.Helper()
+	output, err := b.runMilepost(arguments...)
+	require.NoError(b.t, err, "%s", output)
+	return output
+}
+
+func (b *bundle) runMilepost(arguments ...string) (output string, err error) {
 	command := exec.CommandContext(b.t.Context(), binary, arguments...)
 	command.Env = os.Environ()
 	for name, value := range b.Environment() {
 		command.Env = append(command.Env, name+"="+value)
 	}
-	output, err := command.CombinedOutput()
-	require.NoError(b.t, err, "%s", output)
-	return string(output)
+	printed, err := command.CombinedOutput()
+	return string(printed), err
 }
 
 func (b *bundle) get(url string) (status int) {

@@ -3,8 +3,6 @@ package stack_test
 import (
 	"bytes"
 	"net/http"
-	"os"
-	"os/exec"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -85,12 +83,7 @@ func (c *custody) deleteSmartcarUser(userID string) {
 // milepostFails runs the program, which must end with an error, and gives what it prints.
 func (c *custody) milepostFails(arguments ...string) string {
 	c.t.Helper()
-	command := exec.CommandContext(c.t.Context(), binary, arguments...)
-	command.Env = os.Environ()
-	for name, value := range c.Environment() {
-		command.Env = append(command.Env, name+"="+value)
-	}
-	output, err := command.CombinedOutput()
+	output, err := c.runMilepost(arguments...)
 	require.Error(c.t, err)
-	return string(output)
+	return output
 }

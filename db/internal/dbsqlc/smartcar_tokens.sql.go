@@ -380,34 +380,6 @@ func (q *Queries) TokensOfFamily(ctx context.Context, id int64) (TokensOfFamilyR
 	return i, err
 }
 
-const tokensOfVehicle = `-- name: TokensOfVehicle :one
-SELECT family.id, family.smartcar_access_token, family.status, family.generation, family.expires_at
-FROM smartcar_vehicles AS connection
-JOIN smartcar_tokens AS family ON family.id = connection.token_id
-WHERE connection.smartcar_vehicle_id = $1
-`
-
-type TokensOfVehicleRow struct {
-	ID                  int64
-	SmartcarAccessToken []byte
-	Status              string
-	Generation          int64
-	ExpiresAt           time.Time
-}
-
-func (q *Queries) TokensOfVehicle(ctx context.Context, smartcarVehicleID string) (TokensOfVehicleRow, error) {
-	row := q.db.QueryRow(ctx, tokensOfVehicle, smartcarVehicleID)
-	var i TokensOfVehicleRow
-	err := row.Scan(
-		&i.ID,
-		&i.SmartcarAccessToken,
-		&i.Status,
-		&i.Generation,
-		&i.ExpiresAt,
-	)
-	return i, err
-}
-
 const tokensUnderEachKey = `-- name: TokensUnderEachKey :many
 SELECT DISTINCT ON (key_id) id, key_id, smartcar_refresh_token FROM smartcar_tokens ORDER BY key_id, id
 `
