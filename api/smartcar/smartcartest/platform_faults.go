@@ -18,6 +18,8 @@ type Fault struct {
 	Path string
 	// GrantType, when set, is that of the request's form.
 	GrantType string
+	// FamilyID, when set, is that of the token family whose code or refresh token the request's form gives.
+	FamilyID string
 	// Times is how many requests it acts on; 0 is all until Clear.
 	Times int
 	// Status, when set, is answered with Body, ContentType (JSON when empty) and RetryAfter instead of taking effect.
@@ -94,7 +96,7 @@ func (l *faultList) take(call arrival) *InjectedFault {
 	defer l.mu.Unlock()
 	for i, candidate := range l.active {
 		fault := candidate.fault
-		if !strings.HasPrefix(call.path, fault.Path) || fault.GrantType != "" && fault.GrantType != call.grant {
+		if !fault.matches(call) {
 			continue
 		}
 		if fault.Times > 0 {
@@ -106,6 +108,11 @@ func (l *faultList) take(call arrival) *InjectedFault {
 		return candidate
 	}
 	return nil
+}
+
+func (f Fault) matches(call arrival) bool {
+	return strings.HasPrefix(call.path, f.Path) && (f.GrantType == "" || f.GrantType == call.grant) &&
+		(f.FamilyID == "" || f.FamilyID == call.family)
 }
 
 // run returns false when the connection is to be closed without an answer.

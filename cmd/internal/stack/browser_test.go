@@ -98,11 +98,14 @@ func TestAnOwnerConnectsACarInARealBrowser(t *testing.T) {
 	require.Empty(t, visited.Query().Get("state"))
 
 	c.awaitSleeping(car.VehicleID)
-	require.Equal(t, 1, c.count(`SELECT count(*) FROM smartcar_vehicles AS connection JOIN vehicles ON vehicles.id = vehicle_id
-		JOIN users ON users.id = your_app_user_id
-		WHERE smartcar_vehicle_id = $1 AND is_active AND email = 'ada@milepost.example' AND users.name = 'Ada Example'
-		  AND make = 'POLESTAR' AND vin <> '' AND vehicles.smartcar_user_id = $2 AND 'read_odometer' = ANY (permissions)
-		  AND subscribed_webhook_id <> ''`, car.VehicleID, car.UserID))
+	// Subscribing comes after the owner was told.
+	require.Eventually(t, func() bool {
+		return c.count(`SELECT count(*) FROM smartcar_vehicles AS connection JOIN vehicles ON vehicles.id = vehicle_id
+			JOIN users ON users.id = your_app_user_id
+			WHERE smartcar_vehicle_id = $1 AND is_active AND email = 'ada@milepost.example' AND users.name = 'Ada Example'
+			  AND make = 'POLESTAR' AND vin <> '' AND vehicles.smartcar_user_id = $2 AND 'read_odometer' = ANY (permissions)
+			  AND subscribed_webhook_id <> ''`, car.VehicleID, car.UserID) == 1
+	}, soon, 50*time.Millisecond, "the car is not stored, or not subscribed")
 	c.requireNothingLostOf(car.VehicleID)
 	require.Equal(t, []string{db.NoticeConnected}, c.list(`SELECT notice_type FROM notices WHERE smartcar_vehicle_id = $1`, car.VehicleID))
 

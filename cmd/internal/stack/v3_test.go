@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"net/http"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -26,8 +27,13 @@ func TestAnOwnerConnectsUnderV3WithoutAnyTokensOfHerOwn(t *testing.T) {
 			UserID: car.UserID, VehicleIDs: []string{car.VehicleID},
 		})
 		require.Equal(t, 1, c.count(`SELECT count(*) FROM smartcar_vehicles
-			WHERE smartcar_vehicle_id = $1 AND is_active AND api = 'v3' AND token_id IS NULL AND smartcar_user_id = $2
-			  AND subscribed_webhook_id <> ''`, car.VehicleID, car.UserID))
+			WHERE smartcar_vehicle_id = $1 AND is_active AND api = 'v3' AND token_id IS NULL AND smartcar_user_id = $2`,
+			car.VehicleID, car.UserID))
+		// The owner does not wait for the subscription.
+		require.Eventually(t, func() bool {
+			return c.count(`SELECT count(*) FROM smartcar_vehicles
+				WHERE smartcar_vehicle_id = $1 AND subscribed_webhook_id <> ''`, car.VehicleID) == 1
+		}, soon, 50*time.Millisecond, "%s is not subscribed", car.VehicleID)
 	}
 	require.Zero(t, c.count(`SELECT count(*) FROM smartcar_tokens`))
 	require.Equal(t, 1, c.platform.Requests(iamPath), "one application token serves everybody")
