@@ -38,16 +38,20 @@ type readyBody struct {
 	Dependencies []DependencyStatus `json:"dependencies"`
 }
 
+type readyCheck func(context.Context) []DependencyStatus
+
 // health says that the process serves, whatever its dependencies do.
 func health(c *gin.Context) { respond(c, http.StatusOK, healthBody{"ok"}) }
 
 // ready answers 200 when every required dependency works and 503 otherwise, with all of them named.
-func ready(check func(context.Context) []DependencyStatus) gin.HandlerFunc {
+func ready(checks ...readyCheck) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		ctx, cancel := context.WithTimeout(c.Request.Context(), readyTimeout)
 		defer cancel()
 		body := readyBody{Status: "ready", Dependencies: []DependencyStatus{}}
-		body.Dependencies = append(body.Dependencies, check(ctx)...)
+		for _, check := range checks {
+			body.Dependencies = append(body.Dependencies, check(ctx)...)
+		}
 		status := http.StatusOK
 		for _, dependency := range body.Dependencies {
 			if dependency.Required && !dependency.OK {

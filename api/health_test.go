@@ -47,6 +47,7 @@ func TestReadyNamesTheDependencies(t *testing.T) {
 			t.Parallel()
 			b := setup(t, func(deps *api.Deps, _ *fakeLedger) {
 				deps.Ready = func(context.Context) []api.DependencyStatus { return c.statuses }
+				deps.Ledger = nil // It would be one more.
 			})
 			got := b.do(t, http.MethodGet, "/ready", nil, nil)
 			require.Equal(t, c.status, got.status)

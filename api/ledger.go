@@ -2,16 +2,21 @@ package api
 
 import (
 	"context"
+	"errors"
 	"time"
 )
+
+// ErrLedgerUnavailable says that the ledger could not be reached or did not answer in time. After a few in a row the
+// receiver refuses deliveries without asking, but for one a second, until the ledger answers.
+var ErrLedgerUnavailable = errors.New("api: ledger unavailable")
 
 // Ledger is where deliveries become durable, as the receiver sees it.
 type Ledger interface {
 	// Append stores all deliveries of one request in one transaction and returns after the commit, with one receipt
 	// per delivery in the same order. An event that is there already is no error but a receipt marked Duplicate.
 	// It returns when ctx ends, committed or not: the answer must leave in time. Any error makes Smartcar deliver
-	// again, so a commit of unknown outcome must be reported as an error. Its text is logged and must repeat nothing
-	// of the payload.
+	// again, so a commit of unknown outcome must be reported as an error. It wraps ErrLedgerUnavailable when the ledger
+	// is away, and context.Canceled when the sender left. Its text is logged and must repeat nothing of the payload.
 	Append(ctx context.Context, deliveries []LedgerDelivery) ([]LedgerReceipt, error)
 }
 

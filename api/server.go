@@ -155,18 +155,22 @@ type route struct {
 }
 
 func routes(deps *Deps, counters *metrics) ([]route, error) {
-	table := []route{
-		{http.MethodGet, "/health", health},
-		{http.MethodGet, "/ready", ready(deps.Ready)},
-	}
+	table := []route{{http.MethodGet, "/health", health}}
+	checks := []readyCheck{deps.Ready}
 	if deps.Ledger != nil {
-		webhook := newWebhook(deps, counters)
+		ledger, err := newLedgerBreaker(deps.Ledger, deps.Logger, deps.Meter)
+		if err != nil {
+			return nil, err
+		}
+		webhook := newWebhook(deps, ledger, counters)
+		checks = append(checks, ledger.ready)
 		table = append(table,
 			route{http.MethodPost, "/api/smartcar/webhook", webhook.receive},
 			route{http.MethodPost, "/api/webhooks/smartcar", webhook.receive},
 			route{http.MethodPost, "/webhooks/smartcar", webhook.receive},
 		)
 	}
+	table = append(table, route{http.MethodGet, "/ready", ready(checks...)})
 	if deps.Consents == nil {
 		return append(table, connectNotConfigured()...), nil
 	}

@@ -20,14 +20,15 @@ var errSignatureCount = errors.New("api: there is not exactly one SC-Signature h
 
 type webhook struct {
 	deps    *Deps
+	ledger  Ledger // behind its breaker
 	metrics *metrics
 	verify  *rate.Limiter
 	keep    *rate.Limiter // of the quarantine
 }
 
-func newWebhook(deps *Deps, counters *metrics) *webhook {
+func newWebhook(deps *Deps, ledger Ledger, counters *metrics) *webhook {
 	return &webhook{
-		deps: deps, metrics: counters,
+		deps: deps, ledger: ledger, metrics: counters,
 		verify: rate.NewLimiter(deps.VerifyRate, deps.VerifyBurst),
 		keep:   rate.NewLimiter(quarantineRate, quarantineBurst),
 	}
@@ -35,7 +36,7 @@ func newWebhook(deps *Deps, counters *metrics) *webhook {
 
 // receive answers one delivery of Smartcar: 200 once it is in the ledger (also when it was there already, or cannot
 // be understood but is signed), 401 for a signature that is missing or wrong, 413, 415 and 400 for what no delivery
-// looks like, 503 when the ledger does not commit in time. VERIFY is answered without a signature.
+// looks like, 503 when the ledger does not commit in time, or at once while it is away. VERIFY is answered without a signature.
 // Source: Smartcar, "what to answer".
 func (w *webhook) receive(c *gin.Context) {
 	started := time.Now()
@@ -70,7 +71,7 @@ func (w *webhook) store(ctx context.Context, body []byte, delivery smartcar.Deli
 	w.logReceipt(ctx, entries, malformed)
 	bounded, cancel := context.WithTimeout(ctx, w.deps.AppendTimeout)
 	defer cancel()
-	receipts, err := w.deps.Ledger.Append(bounded, entries)
+	receipts, err := w.ledger.Append(bounded, entries)
 	if err != nil {
 		outcome := resultUnavailable
 		if ctx.Err() != nil {

@@ -2,8 +2,10 @@ package wiring
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
+	"sync"
 
 	"go.temporal.io/sdk/client"
 
@@ -44,9 +46,14 @@ func (p *process) receiver() (http.Handler, error) {
 func (p *process) ready(ctx context.Context) []api.DependencyStatus {
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
-	_, temporalErr := p.temporal.CheckHealth(ctx, &client.CheckHealthRequest{})
+	var databaseErr, temporalErr error
+	var asked sync.WaitGroup
+	// At once: one that hangs must not use up the time of the other.
+	asked.Go(func() { databaseErr = p.ledger.Ping(ctx) })
+	asked.Go(func() { _, temporalErr = p.temporal.CheckHealth(ctx, &client.CheckHealthRequest{}) })
+	asked.Wait()
 	return []api.DependencyStatus{
-		api.NewDependencyStatus("database", true, p.ledger.Ping(ctx)),
+		api.NewDependencyStatus("database", true, databaseErr),
 		api.NewDependencyStatus("temporal", false, temporalErr),
 	}
 }
@@ -64,6 +71,9 @@ func (l *receiverLedger) Append(ctx context.Context, deliveries []api.LedgerDeli
 		rows[i] = db.Delivery(delivery)
 	}
 	committed, err := l.ledger.Append(ctx, rows)
+	if errors.Is(err, db.ErrUnavailable) {
+		return nil, fmt.Errorf("%w: %w", api.ErrLedgerUnavailable, err)
+	}
 	if err != nil {
 		return nil, err
 	}
