@@ -26,6 +26,9 @@ func vehiclesCommand(environment map[string]string, output, progress io.Writer) 
 		Commands: []*cli.Command{
 			vehiclesListCommand(environment, output),
 			vehiclesShowCommand(environment, output),
+			vehiclesSignalsCommand(environment, output),
+			vehiclesErrorsCommand(environment, output),
+			vehiclesReadingsCommand(environment, output),
 			vehiclesLinkCommand(environment, output),
 			vehiclesRefreshCommand(environment, output),
 			vehiclesDisconnectCommand(environment, output),

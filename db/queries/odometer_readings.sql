@@ -80,3 +80,13 @@ WHERE taken.id = @id AND NOT EXISTS (
     SELECT 1 FROM odometer_readings AS there
     WHERE there.vehicle_id = @vehicle_id AND there.observed_at = taken.observed_at AND there.odometer_km = taken.odometer_km
 );
+
+-- name: NewestReadings :many
+SELECT reading.id, reading.observed_at, reading.observed_at_source, reading.odometer_km, reading.reported_value,
+       reading.reported_unit, reading.unit_assumed, reading.source_type, reading.verdict, reading.confirmed, reading.event_id,
+       entry.id AS meter_entry_id, entry.superseded_at
+FROM odometer_readings AS reading
+LEFT JOIN meter_entries AS entry ON entry.reading_id = reading.id
+WHERE reading.vehicle_id = @vehicle_id
+ORDER BY reading.observed_at DESC, reading.odometer_km DESC
+LIMIT @max_readings;

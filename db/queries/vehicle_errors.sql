@@ -77,3 +77,36 @@ SET connection_state = 'connected', reauth_since = NULL, updated_at = now()
 WHERE connection.smartcar_vehicle_id = @smartcar_vehicle_id AND connection.connection_state = 'reauth_required'
   AND NOT EXISTS (SELECT 1 FROM smartcar_tokens AS family WHERE family.id = connection.token_id AND family.status <> 'active')
 RETURNING connection.token_id;
+
+-- name: ErrorsOfVehicle :many
+-- Signals with one story are one row. The owner has been asked since the connection waits, or was last asked while
+-- the error was known and before it ended: the minutes are for two clocks, and for waiting on a row lock.
+WITH grouped AS (
+    SELECT error.smartcar_vehicle_id, error.error_type, error.code, error.state, error.opened_at, error.opened_event_id,
+           error.resolved_at, error.resolved_event_id, error.resolution_type, error.reaction,
+           COALESCE(array_agg(error.signal ORDER BY error.signal) FILTER (WHERE error.signal <> ''), '{}')::text[] AS signals,
+           min(error.created_at) AS first_heard_at, max(error.updated_at) AS last_changed_at
+    FROM vehicle_errors AS error
+    WHERE error.smartcar_vehicle_id = @smartcar_vehicle_id AND (@include_resolved::boolean OR error.state = 'open')
+    GROUP BY error.smartcar_vehicle_id, error.error_type, error.code, error.state, error.opened_at, error.opened_event_id,
+             error.resolved_at, error.resolved_event_id, error.resolution_type, error.reaction, error.signal = ''
+)
+SELECT grouped.error_type, grouped.code, grouped.signals, grouped.state, grouped.opened_at, grouped.opened_event_id,
+       grouped.resolved_at, grouped.resolved_event_id, grouped.resolution_type, grouped.reaction,
+       (COALESCE(connection.reauth_since, asked.asked_at) IS NOT NULL)::boolean AS owner_asked,
+       COALESCE(connection.reauth_since, asked.asked_at, 'epoch')::timestamptz AS owner_asked_at
+FROM grouped
+LEFT JOIN smartcar_vehicles AS connection
+       ON connection.smartcar_vehicle_id = grouped.smartcar_vehicle_id
+      AND grouped.state = 'open' AND grouped.reaction IN ('reauthenticate', 'reconsent')
+LEFT JOIN LATERAL (
+    SELECT notice.created_at AS asked_at
+    FROM notices AS notice
+    WHERE notice.smartcar_vehicle_id = grouped.smartcar_vehicle_id AND notice.notice_type = 'vehicle.reauth_required'
+      AND grouped.reaction IN ('reauthenticate', 'reconsent')
+      AND notice.created_at >= grouped.first_heard_at - interval '1 minute'
+      AND (grouped.state = 'open' OR notice.created_at <= grouped.last_changed_at + interval '1 minute')
+    ORDER BY notice.created_at DESC
+    LIMIT 1
+) AS asked ON true
+ORDER BY grouped.state, COALESCE(grouped.opened_at, grouped.resolved_at) DESC, grouped.error_type, grouped.code, grouped.signals;

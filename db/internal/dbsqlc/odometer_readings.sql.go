@@ -128,6 +128,72 @@ func (q *Queries) AddReading(ctx context.Context, arg AddReadingParams) (AddRead
 	return i, err
 }
 
+const newestReadings = `-- name: NewestReadings :many
+SELECT reading.id, reading.observed_at, reading.observed_at_source, reading.odometer_km, reading.reported_value,
+       reading.reported_unit, reading.unit_assumed, reading.source_type, reading.verdict, reading.confirmed, reading.event_id,
+       entry.id AS meter_entry_id, entry.superseded_at
+FROM odometer_readings AS reading
+LEFT JOIN meter_entries AS entry ON entry.reading_id = reading.id
+WHERE reading.vehicle_id = $1
+ORDER BY reading.observed_at DESC, reading.odometer_km DESC
+LIMIT $2
+`
+
+type NewestReadingsParams struct {
+	VehicleID   int64
+	MaxReadings int32
+}
+
+type NewestReadingsRow struct {
+	ID               int64
+	ObservedAt       time.Time
+	ObservedAtSource string
+	OdometerKm       decimal.Decimal
+	ReportedValue    decimal.Decimal
+	ReportedUnit     string
+	UnitAssumed      bool
+	SourceType       string
+	Verdict          string
+	Confirmed        bool
+	EventID          string
+	MeterEntryID     *int64
+	SupersededAt     *time.Time
+}
+
+func (q *Queries) NewestReadings(ctx context.Context, arg NewestReadingsParams) ([]NewestReadingsRow, error) {
+	rows, err := q.db.Query(ctx, newestReadings, arg.VehicleID, arg.MaxReadings)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []NewestReadingsRow
+	for rows.Next() {
+		var i NewestReadingsRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.ObservedAt,
+			&i.ObservedAtSource,
+			&i.OdometerKm,
+			&i.ReportedValue,
+			&i.ReportedUnit,
+			&i.UnitAssumed,
+			&i.SourceType,
+			&i.Verdict,
+			&i.Confirmed,
+			&i.EventID,
+			&i.MeterEntryID,
+			&i.SupersededAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const readingsAfter = `-- name: ReadingsAfter :many
 SELECT id, observed_at, odometer_km, source_type, unit_assumed, event_id, verdict, confirmed
 FROM odometer_readings
