@@ -23,7 +23,13 @@ func MergeVehicles(ctx context.Context, store *db.Store, merge db.Merge) error {
 				if err := transaction.Supersede(ctx, reading.ID); err != nil {
 					return err
 				}
-				if err := transaction.Redecide(ctx, closingOf(reading.EventID, verdictDuplicate)); err != nil {
+				closing, err := closingAnew(db.Reading{
+					EventID: reading.EventID, Kilometres: reading.Kilometres, ObservedAt: reading.ObservedAt,
+				}, verdictDuplicate, 0, redecidedByMerge)
+				if err != nil {
+					return err
+				}
+				if err := transaction.Redecide(ctx, closing); err != nil {
 					return err
 				}
 			}

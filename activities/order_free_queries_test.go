@@ -46,17 +46,45 @@ func requireNewestEvents(t *testing.T, s *stream, events []generatedEvent) {
 
 func requireOdometerSyncs(t *testing.T, s *stream, events []generatedEvent) {
 	t.Helper()
-	var expected, found []any
+	var expected, found, redecided []any
 	for _, event := range events {
 		if event.hasReading {
 			expected = append(expected, event.original.EventID)
 		}
 	}
 	for _, row := range rowsOf(t, s.url, queryOdometerSyncs, pgx.RowToMap) {
-		found = append(found, row["event_id"])
+		data, isObject := row["data"].(map[string]any)
+		require.True(t, isObject)
+		if by, isRedecided := data["redecidedBy"]; isRedecided {
+			redecided = append(redecided, row["event_id"])
+			require.Contains(t, expected, by)
+		} else {
+			found = append(found, row["event_id"])
+		}
 	}
 	require.Len(t, found, len(expected))
 	require.Subset(t, found, expected, "each reading was synced, once")
+	require.NotEmpty(t, redecided)
+	require.Subset(t, expected, redecided)
+	requireTruthfulSyncs(t, s)
+}
+
+// requireTruthfulSyncs: the newest row of each event says how it ended, and each one that
+// says so anew says something else.
+func requireTruthfulSyncs(t *testing.T, s *stream) {
+	t.Helper()
+	const logged = `WITH logged AS (
+			SELECT id, event_id, data ? 'redecidedBy' AS redecided, concat(data->>'outcome', data->>'failureClass') AS ending,
+			       lag(concat(data->>'outcome', data->>'failureClass')) OVER event AS before,
+			       lead(id) OVER event IS NULL AS newest
+			FROM smartcar_sync_logs WHERE sync_type = 'odometer'
+			WINDOW event AS (PARTITION BY event_id ORDER BY id)
+		) `
+	require.Empty(t, rowsOf(t, s.url, logged+`SELECT concat_ws(' ', event_id, ending) FROM logged
+		WHERE redecided AND ending = before`, pgx.RowTo[string]))
+	require.Empty(t, rowsOf(t, s.url, logged+`SELECT concat_ws(' ', event_id, ending, ledger.outcome, ledger.failure_class)
+		FROM logged JOIN smartcar_webhook_events AS ledger USING (event_id)
+		WHERE newest AND ending <> concat(ledger.outcome, ledger.failure_class)`, pgx.RowTo[string]))
 }
 
 // requireMeterEntries gives the number of entries, superseded ones included.
@@ -105,7 +133,7 @@ func requireEventCounts(t *testing.T, s *stream, events []generatedEvent) {
 	require.Equal(t, failing+implausible[0], failed, "every event that is not processed has failed for a reason that was generated")
 }
 
-// requireSyncCounts: an entry that a later event's re-decision wrote is in no sync log.
+// requireSyncCounts: every entry is in the sync logs, whichever event had it written.
 func requireSyncCounts(t *testing.T, s *stream, events []generatedEvent, entries int64) {
 	t.Helper()
 	generated, found := map[string]int64{}, map[string]int64{}
@@ -114,14 +142,15 @@ func requireSyncCounts(t *testing.T, s *stream, events []generatedEvent, entries
 			generated[syncType]++
 		}
 	}
+	redecided := rowsOf(t, s.url, "SELECT count(*) FROM smartcar_sync_logs WHERE data ? 'redecidedBy'", pgx.RowTo[int64])
+	generated["odometer"] += redecided[0]
 	for _, row := range rowsOf(t, s.url, querySyncCounts, pgx.RowToStructByPos[countsOfType]) {
 		count, isNumber := row.Other.(int64)
 		require.True(t, isNumber)
 		found[row.Type] = count
 		if row.Type == "odometer" {
-			require.Positive(t, row.Count)
-			require.LessOrEqual(t, row.Count, entries)
-			t.Logf("%d meter entries, %d of them in the sync logs", entries, row.Count)
+			require.Equal(t, entries, row.Count)
+			t.Logf("%d meter entries, %d events decided again", entries, redecided[0])
 			continue
 		}
 		require.Zero(t, row.Count, row.Type)
@@ -129,7 +158,7 @@ func requireSyncCounts(t *testing.T, s *stream, events []generatedEvent, entries
 	require.Equal(t, generated, found)
 }
 
-// syncType is what an event's row in the sync log says; one that failed for good before its signals were written has none.
+// syncType is what an event's row in the sync log says; one that failed for good without a reading has none.
 func (e *generatedEvent) syncType() string {
 	switch {
 	case !e.isLive:

@@ -214,12 +214,15 @@ func (g *generator) signals(car *generatedCar) []string {
 		code, value := codes[g.random.IntN(len(codes))], g.random.IntN(100)
 		// Few distinct moments, so that ties are common.
 		at := car.clock.Truncate(6 * time.Hour)
-		switch g.random.IntN(6) {
+		switch g.random.IntN(7) {
 		case 0:
 			failure := []string{`"SERVER","code":"INTERNAL"`, `"COMPATIBILITY","code":"VEHICLE_NOT_CAPABLE"`}[g.random.IntN(2)]
 			signals = append(signals, fmt.Sprintf(`{"code":%q,"status":{"value":"ERROR","error":{"type":%s}}}`, code, failure))
 		case 1:
 			signals = append(signals, fmt.Sprintf(`{"code":"vehicleidentification-trim","body":{"value":"trim %d"},"status":{"value":"SUCCESS"}}`, value))
+		case 2:
+			signals = append(signals, fmt.Sprintf(`{"code":"wheel-tires","body":{"values":[{"row":0,"column":0,"tirePressure":%d}],"unit":"bar"},"meta":{"oemUpdatedAt":%d}}`,
+				value*10, at.UnixMilli()))
 		default:
 			signals = append(signals, fmt.Sprintf(`{"code":%q,"body":{"value":%d,"unit":"percent"},"meta":{"oemUpdatedAt":%d}}`,
 				code, value, at.UnixMilli()))

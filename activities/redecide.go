@@ -1,7 +1,11 @@
 package activities
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
+	"fmt"
+	"time"
 
 	"github.com/milepost/milepost/db"
 	"github.com/milepost/milepost/workflows/contract"
@@ -10,11 +14,19 @@ import (
 // readingsPerPage bounds what one read of later readings holds in memory.
 const readingsPerPage = 200
 
-// notes of a meter entry made from a webhook.
+// notes of a meter entry, by where its reading came from.
 const (
-	webhookNotes        = "Smartcar webhook"
-	webhookNotesAssumed = "Smartcar webhook; no unit was given, kilometres assumed"
+	webhookNotes = "Smartcar webhook"
+	pollNotes    = "Smartcar poll"
+	notesAssumed = "; no unit was given, kilometres assumed"
 )
+
+// sourcePoll is the source of a reading that was asked for; no event of the ledger brought it.
+const sourcePoll = "poll"
+
+// redecidedByMerge stands in sync log rows for the event that caused a re-decision, where
+// vehicles were merged.
+const redecidedByMerge = "merge"
 
 // redecision goes through a vehicle's readings from one of them on, in the order of
 // observation, until what was decided earlier holds again.
@@ -73,9 +85,10 @@ func (r *redecision) step(ctx context.Context, reading db.Reading) (verdict, err
 	decided := r.after.decide(reading)
 	r.before.add(reading, stored)
 	r.after.add(reading, decided)
+	var entryID int64
 	if decided == verdictEntered && (stored != verdictEntered || reading.EventID == r.eventID) {
-		entryID, err := r.transaction.Enter(ctx, reading, notes(reading))
-		if err != nil {
+		var err error
+		if entryID, err = r.transaction.Enter(ctx, reading, notes(reading)); err != nil {
 			return "", err
 		}
 		r.entryID = entryID
@@ -91,7 +104,38 @@ func (r *redecision) step(ctx context.Context, reading db.Reading) (verdict, err
 	if reading.EventID == r.eventID {
 		return decided, nil
 	}
-	return decided, r.transaction.Redecide(ctx, closingOf(reading.EventID, decided))
+	closing, err := closingAnew(reading, decided, entryID, cmp.Or(r.eventID, redecidedByMerge))
+	if err != nil {
+		return "", err
+	}
+	return decided, r.transaction.Redecide(ctx, closing)
+}
+
+// redecisionData is what a sync log row says of an event that was decided again.
+type redecisionData struct {
+	EventID      string      `json:"eventId"`
+	Outcome      string      `json:"outcome,omitempty"`
+	FailureClass string      `json:"failureClass,omitempty"`
+	MeterEntryID int64       `json:"meterEntryId,omitempty"`
+	OdometerKm   json.Number `json:"odometerKm"`
+	ObservedAt   time.Time   `json:"observedAt"`
+	RedecidedBy  string      `json:"redecidedBy"` // the event, or redecidedByMerge
+}
+
+// closingAnew says how an event ends now that its reading has another verdict, with a row
+// for the sync logs, where its entry is found like one that it wrote itself. The entry is 0
+// for any other verdict than entered.
+func closingAnew(reading db.Reading, decided verdict, entryID int64, redecidedBy string) (db.Closing, error) {
+	closing := closingOf(reading.EventID, decided)
+	data, err := json.Marshal(redecisionData{
+		EventID: reading.EventID, Outcome: closing.Outcome, FailureClass: closing.FailureClass, MeterEntryID: entryID,
+		OdometerKm: json.Number(reading.Kilometres.String()), ObservedAt: reading.ObservedAt, RedecidedBy: redecidedBy,
+	})
+	if err != nil {
+		return db.Closing{}, fmt.Errorf("write sync log: %w", err)
+	}
+	closing.SyncType, closing.SyncData = syncTypeOdometer, data
+	return closing, nil
 }
 
 // reject records a verdict that leaves the reading without a standing entry.
@@ -125,8 +169,12 @@ const implausibleDetail = "more than 2,000 km a day above the previous entry (or
 	"retry with the reading confirmed if it is right"
 
 func notes(reading db.Reading) string {
-	if reading.UnitAssumed {
-		return webhookNotesAssumed
+	text := webhookNotes
+	if reading.SourceType == sourcePoll {
+		text = pollNotes
 	}
-	return webhookNotes
+	if reading.UnitAssumed {
+		text += notesAssumed
+	}
+	return text
 }

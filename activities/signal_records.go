@@ -39,18 +39,19 @@ func sentValue(signal *smartcar.Signal) []byte {
 	return signal.Value
 }
 
-// normalise adds the metric value of a single number. What has an unknown unit, or
-// is not a number, stays as it was sent.
+// normalise adds the metric values. What has an unknown unit, or is not a number, stays
+// as it was sent.
 func normalise(record *db.SignalRecord, signal *smartcar.Signal) {
 	if signal.Value == nil {
 		record.NotAvailable = isExplicitNull(signal.Body)
-		return
+	} else {
+		normaliseNumber(record, signal, signal.Value)
 	}
-	value, isNumber := signal.Number()
-	if !isNumber {
-		return
-	}
-	quantity, err := smartcar.Normalise(signal.Code, value, signal.Unit)
+	normaliseList(record, signal)
+}
+
+func normaliseNumber(record *db.SignalRecord, signal *smartcar.Signal, value json.RawMessage) {
+	quantity, err := quantityOf(signal, value)
 	switch {
 	case errors.Is(err, smartcar.ErrValueDiscarded):
 		record.NotAvailable = true

@@ -94,7 +94,10 @@ type SignalRecord struct {
 	Unit  string
 	// NormalisedValue is a decimal in the metric NormalisedUnit; "" when the value is not
 	// a number or its unit is not known.
-	NormalisedValue  string
+	NormalisedValue string
+	// NormalisedValues is the list of quantities that the body holds, as a JSON array, with
+	// each quantity in NormalisedUnit, or null for one that is no reading; nil without a list.
+	NormalisedValues []byte
 	NormalisedUnit   string
 	ObservedAt       time.Time
 	ObservedAtSource string
@@ -126,6 +129,7 @@ func closeEvent(ctx context.Context, queries *dbsqlc.Queries, closing Closing) (
 		params.AreUnsupported = append(params.AreUnsupported, signal.Unsupported)
 		params.Units = append(params.Units, storableText(signal.Unit))
 		params.NormalisedValues = append(params.NormalisedValues, signal.NormalisedValue)
+		params.NormalisedLists = append(params.NormalisedLists, storableText(string(signal.NormalisedValues)))
 		params.NormalisedUnits = append(params.NormalisedUnits, signal.NormalisedUnit)
 		params.ObservedAts = append(params.ObservedAts, signal.ObservedAt)
 		params.ObservedAtSources = append(params.ObservedAtSources, signal.ObservedAtSource)

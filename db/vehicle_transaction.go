@@ -103,8 +103,8 @@ func (t *VehicleTransaction) AddReading(
 		around.Recent = append(around.Recent, Reading{ObservedAt: observedAt.UTC(), Kilometres: kilometres})
 	}
 	return Reading{
-		ID: row.ID, ObservedAt: reading.ObservedAt, Kilometres: reading.Kilometres, SourceType: reading.SourceType,
-		UnitAssumed: reading.UnitAssumed, EventID: row.EventID, Verdict: row.Verdict, Confirmed: row.Confirmed,
+		ID: row.ID, ObservedAt: reading.ObservedAt, Kilometres: reading.Kilometres, SourceType: row.SourceType,
+		UnitAssumed: row.UnitAssumed, EventID: row.EventID, Verdict: row.Verdict, Confirmed: row.Confirmed,
 	}, around, nil
 }
 
@@ -147,11 +147,15 @@ func (t *VehicleTransaction) Supersede(ctx context.Context, readingID int64) err
 	return translate("supersede meter entry", t.queries.SupersedeEntry(ctx, readingID))
 }
 
-// Redecide changes how an already closed event ended. Exactly one of outcome and failureClass is set.
+// Redecide changes how an already closed event ended, and writes the sync log row (unless
+// SyncType is "") when it ends differently. Without an event of that id, as for a reading
+// that was polled, it writes only the row. Exactly one of Outcome and FailureClass is set;
+// signals are left as they are.
 func (t *VehicleTransaction) Redecide(ctx context.Context, closing Closing) error {
 	return translate("re-decide event", t.queries.RedecideEvent(ctx, dbsqlc.RedecideEventParams{
 		EventID: closing.EventID, Outcome: closing.Outcome,
 		FailureClass: closing.FailureClass, FailureDetail: closing.FailureDetail,
+		SyncType: closing.SyncType, SyncData: closing.SyncData, VehicleID: t.vehicleID,
 	}))
 }
 

@@ -91,16 +91,22 @@ WHERE ledger.event_id = @event_id;
 -- and its signals (if they are not stored yet), all or nothing. Beside each signal's history the
 -- newest of each kind is kept; ties go to the greater event id. An event that has had its effect
 -- stays as it is; then the answer is 0 rows closed.
-WITH closed AS (
+WITH before AS (
+    -- Locked, so that an attempt that waited for another sees what that one has stored.
+    SELECT locked.event_id, locked.status, locked.failure_class, locked.signals_recorded
+    FROM smartcar_webhook_events AS locked
+    WHERE locked.event_id = @event_id
+    FOR NO KEY UPDATE
+), closed AS (
     UPDATE smartcar_webhook_events AS ledger
     SET status = CASE WHEN @failure_class::text = '' THEN 'processed' ELSE 'failed' END,
         outcome = NULLIF(@outcome::text, ''),
         failure_class = NULLIF(@failure_class::text, ''),
         failure_detail = NULLIF(@failure_detail::text, ''),
         closed_at = now(), claimed_until = NULL,
-        signals_recorded = ledger.signals_recorded OR COALESCE(cardinality(@data_types::text[]), 0) > 0
-    FROM smartcar_webhook_events AS before
-    WHERE ledger.event_id = @event_id AND ledger.status <> 'processed' AND before.event_id = ledger.event_id
+        signals_recorded = before.signals_recorded OR COALESCE(cardinality(@data_types::text[]), 0) > 0
+    FROM before
+    WHERE ledger.event_id = before.event_id AND before.status <> 'processed'
     RETURNING ledger.event_id, ledger.smartcar_vehicle_id, before.signals_recorded,
               before.failure_class IS NOT DISTINCT FROM ledger.failure_class AND before.status = 'failed' AS failed_again
 ), logged AS (
@@ -112,7 +118,8 @@ WITH closed AS (
 ), sent AS (
     SELECT closed.smartcar_vehicle_id, closed.event_id, signal.place, signal.data_type,
            NULLIF(signal.data_value, '')::json AS data_value, signal.is_reading, signal.is_unsupported, signal.unit,
-           NULLIF(signal.normalised_value, '')::numeric AS normalised_value, signal.normalised_unit,
+           NULLIF(signal.normalised_value, '')::numeric AS normalised_value,
+           NULLIF(signal.normalised_values, '')::json AS normalised_values, signal.normalised_unit,
            signal.observed_at, signal.observed_at_source,
            NULLIF(signal.failure_type, '') AS failure_type, NULLIF(signal.failure_code, '') AS failure_code,
            -- A time that is not the reading's own counts less than any that is.
@@ -128,6 +135,7 @@ WITH closed AS (
                unnest(@are_unsupported::boolean[]) AS is_unsupported,
                unnest(@units::text[]) AS unit,
                unnest(@normalised_values::text[]) AS normalised_value,
+               unnest(@normalised_lists::text[]) AS normalised_values,
                unnest(@normalised_units::text[]) AS normalised_unit,
                unnest(@observed_ats::timestamptz[]) AS observed_at,
                unnest(@observed_at_sources::text[]) AS observed_at_source,
@@ -137,28 +145,28 @@ WITH closed AS (
     WHERE NOT closed.signals_recorded
 ), stored AS (
     INSERT INTO vehicle_data (
-        smartcar_vehicle_id, data_type, data_value, unit, normalised_value, normalised_unit, observed_at, observed_at_source,
-        failure_type, failure_code, event_id
+        smartcar_vehicle_id, data_type, data_value, unit, normalised_value, normalised_values, normalised_unit,
+        observed_at, observed_at_source, failure_type, failure_code, event_id
     )
-    SELECT smartcar_vehicle_id, data_type, data_value, unit, normalised_value, normalised_unit, observed_at, observed_at_source,
-           failure_type, failure_code, event_id
+    SELECT smartcar_vehicle_id, data_type, data_value, unit, normalised_value, normalised_values, normalised_unit,
+           observed_at, observed_at_source, failure_type, failure_code, event_id
     FROM sent
     ORDER BY place
 ), newest AS (
     -- One of each signal, however often the event names it, and in one order for all transactions.
     SELECT DISTINCT ON (data_type) smartcar_vehicle_id, data_type, data_value, is_reading, is_unsupported, unit,
-           normalised_value, normalised_unit, observed_at, observed_at_source, failure_type, failure_code,
+           normalised_value, normalised_values, normalised_unit, observed_at, observed_at_source, failure_type, failure_code,
            event_id, observation_order
     FROM sent
     WHERE data_type <> ''
     ORDER BY data_type, is_reading DESC, observation_order DESC, place
 ), available AS (
     INSERT INTO vehicle_signals AS kept (
-        smartcar_vehicle_id, data_type, data_value, unit, normalised_value, normalised_unit, observed_at, observed_at_source,
-        event_id, observation_order, reported_at
+        smartcar_vehicle_id, data_type, data_value, unit, normalised_value, normalised_values, normalised_unit,
+        observed_at, observed_at_source, event_id, observation_order, reported_at
     )
-    SELECT smartcar_vehicle_id, data_type, data_value, unit, normalised_value, normalised_unit, observed_at, observed_at_source,
-           event_id, observation_order, @reported_at::timestamptz
+    SELECT smartcar_vehicle_id, data_type, data_value, unit, normalised_value, normalised_values, normalised_unit,
+           observed_at, observed_at_source, event_id, observation_order, @reported_at::timestamptz
     FROM newest
     WHERE is_reading
     ON CONFLICT (smartcar_vehicle_id, data_type) DO UPDATE
@@ -166,6 +174,8 @@ WITH closed AS (
         unit = CASE WHEN EXCLUDED.observation_order > kept.observation_order THEN EXCLUDED.unit ELSE kept.unit END,
         normalised_value = CASE WHEN EXCLUDED.observation_order > kept.observation_order
                                 THEN EXCLUDED.normalised_value ELSE kept.normalised_value END,
+        normalised_values = CASE WHEN EXCLUDED.observation_order > kept.observation_order
+                                 THEN EXCLUDED.normalised_values ELSE kept.normalised_values END,
         normalised_unit = CASE WHEN EXCLUDED.observation_order > kept.observation_order
                                THEN EXCLUDED.normalised_unit ELSE kept.normalised_unit END,
         observed_at = CASE WHEN EXCLUDED.observation_order > kept.observation_order THEN EXCLUDED.observed_at ELSE kept.observed_at END,
@@ -200,14 +210,34 @@ WITH closed AS (
 SELECT count(*) FROM closed;
 
 -- name: RedecideEvent :exec
--- A late reading changed what became of this event's own reading.
-UPDATE smartcar_webhook_events
-SET status = CASE WHEN @failure_class::text = '' THEN 'processed' ELSE 'failed' END,
-    outcome = NULLIF(@outcome::text, ''),
-    failure_class = NULLIF(@failure_class::text, ''),
-    failure_detail = NULLIF(@failure_detail::text, ''),
-    closed_at = now()
-WHERE event_id = @event_id AND status IN ('processed', 'failed');
+-- A late reading changed what became of this event's own reading, and the sync log row says so,
+-- unless the event ends as it did. An open event stays open. A reading that was polled has no
+-- event; its row is logged under the vehicle's newest connection.
+WITH before AS (
+    SELECT locked.event_id, locked.smartcar_vehicle_id, locked.status,
+           locked.outcome IS NOT DISTINCT FROM NULLIF(@outcome::text, '')
+               AND locked.failure_class IS NOT DISTINCT FROM NULLIF(@failure_class::text, '') AS ends_the_same
+    FROM smartcar_webhook_events AS locked
+    WHERE locked.event_id = @event_id
+    FOR NO KEY UPDATE
+), redecided AS (
+    UPDATE smartcar_webhook_events AS ledger
+    SET status = CASE WHEN @failure_class::text = '' THEN 'processed' ELSE 'failed' END,
+        outcome = NULLIF(@outcome::text, ''),
+        failure_class = NULLIF(@failure_class::text, ''),
+        failure_detail = NULLIF(@failure_detail::text, ''),
+        closed_at = now()
+    FROM before
+    WHERE ledger.event_id = before.event_id AND before.status IN ('processed', 'failed') AND NOT before.ends_the_same
+)
+INSERT INTO smartcar_sync_logs (sync_type, smartcar_vehicle_id, event_id, data)
+SELECT @sync_type::text,
+       COALESCE((SELECT smartcar_vehicle_id FROM before),
+                (SELECT smartcar_vehicle_id FROM smartcar_vehicles WHERE vehicle_id = @vehicle_id
+                 ORDER BY is_active DESC, created_at DESC LIMIT 1),
+                ''),
+       @event_id, @sync_data::jsonb
+WHERE @sync_type::text <> '' AND NOT EXISTS (SELECT 1 FROM before WHERE ends_the_same);
 
 -- name: ListEvents :many
 SELECT event_id, event_type, smartcar_vehicle_id, mode, status, outcome, failure_class, failure_detail,

@@ -206,6 +206,7 @@ type VehicleDatum struct {
 	CreatedAt         time.Time
 	NormalisedValue   pgtype.Numeric
 	NormalisedUnit    string
+	NormalisedValues  []byte
 }
 
 type VehicleError struct {
@@ -244,6 +245,7 @@ type VehicleSignal struct {
 	IncompatibleAt    *time.Time
 	Available         bool
 	Supported         bool
+	NormalisedValues  []byte
 }
 
 type WebhookLog struct {

@@ -24,9 +24,9 @@ WITH added AS (
     )
     ON CONFLICT ON CONSTRAINT odometer_readings_observation_unique
     DO UPDATE SET confirmed = reading.confirmed OR EXCLUDED.confirmed
-    RETURNING id, event_id, verdict, confirmed
+    RETURNING id, event_id, verdict, confirmed, source_type, unit_assumed
 )
-SELECT added.id, added.event_id, added.verdict, added.confirmed,
+SELECT added.id, added.event_id, added.verdict, added.confirmed, added.source_type, added.unit_assumed,
        (last_entry.observed_at IS NOT NULL)::boolean AS entered,
        COALESCE(last_entry.observed_at, 'epoch')::timestamptz AS last_observed_at,
        COALESCE(last_entry.odometer_km, 0)::numeric AS last_km,
@@ -85,6 +85,8 @@ type AddReadingRow struct {
 	EventID          string
 	Verdict          string
 	Confirmed        bool
+	SourceType       string
+	UnitAssumed      bool
 	Entered          bool
 	LastObservedAt   time.Time
 	LastKm           decimal.Decimal
@@ -117,6 +119,8 @@ func (q *Queries) AddReading(ctx context.Context, arg AddReadingParams) (AddRead
 		&i.EventID,
 		&i.Verdict,
 		&i.Confirmed,
+		&i.SourceType,
+		&i.UnitAssumed,
 		&i.Entered,
 		&i.LastObservedAt,
 		&i.LastKm,

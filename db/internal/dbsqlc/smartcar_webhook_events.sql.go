@@ -160,16 +160,22 @@ func (q *Queries) ClaimEvents(ctx context.Context, arg ClaimEventsParams) ([]Cla
 }
 
 const closeEvent = `-- name: CloseEvent :one
-WITH closed AS (
+WITH before AS (
+    -- Locked, so that an attempt that waited for another sees what that one has stored.
+    SELECT locked.event_id, locked.status, locked.failure_class, locked.signals_recorded
+    FROM smartcar_webhook_events AS locked
+    WHERE locked.event_id = $1
+    FOR NO KEY UPDATE
+), closed AS (
     UPDATE smartcar_webhook_events AS ledger
-    SET status = CASE WHEN $1::text = '' THEN 'processed' ELSE 'failed' END,
-        outcome = NULLIF($2::text, ''),
-        failure_class = NULLIF($1::text, ''),
-        failure_detail = NULLIF($3::text, ''),
+    SET status = CASE WHEN $2::text = '' THEN 'processed' ELSE 'failed' END,
+        outcome = NULLIF($3::text, ''),
+        failure_class = NULLIF($2::text, ''),
+        failure_detail = NULLIF($4::text, ''),
         closed_at = now(), claimed_until = NULL,
-        signals_recorded = ledger.signals_recorded OR COALESCE(cardinality($4::text[]), 0) > 0
-    FROM smartcar_webhook_events AS before
-    WHERE ledger.event_id = $5 AND ledger.status <> 'processed' AND before.event_id = ledger.event_id
+        signals_recorded = before.signals_recorded OR COALESCE(cardinality($5::text[]), 0) > 0
+    FROM before
+    WHERE ledger.event_id = before.event_id AND before.status <> 'processed'
     RETURNING ledger.event_id, ledger.smartcar_vehicle_id, before.signals_recorded,
               before.failure_class IS NOT DISTINCT FROM ledger.failure_class AND before.status = 'failed' AS failed_again
 ), logged AS (
@@ -181,7 +187,8 @@ WITH closed AS (
 ), sent AS (
     SELECT closed.smartcar_vehicle_id, closed.event_id, signal.place, signal.data_type,
            NULLIF(signal.data_value, '')::json AS data_value, signal.is_reading, signal.is_unsupported, signal.unit,
-           NULLIF(signal.normalised_value, '')::numeric AS normalised_value, signal.normalised_unit,
+           NULLIF(signal.normalised_value, '')::numeric AS normalised_value,
+           NULLIF(signal.normalised_values, '')::json AS normalised_values, signal.normalised_unit,
            signal.observed_at, signal.observed_at_source,
            NULLIF(signal.failure_type, '') AS failure_type, NULLIF(signal.failure_code, '') AS failure_code,
            -- A time that is not the reading's own counts less than any that is.
@@ -190,44 +197,45 @@ WITH closed AS (
                COLLATE "C" AS observation_order
     FROM closed
     CROSS JOIN (
-        SELECT generate_subscripts($4::text[], 1) AS place,
-               unnest($4::text[]) AS data_type,
+        SELECT generate_subscripts($5::text[], 1) AS place,
+               unnest($5::text[]) AS data_type,
                unnest($8::text[]) AS data_value,
                unnest($9::boolean[]) AS is_reading,
                unnest($10::boolean[]) AS is_unsupported,
                unnest($11::text[]) AS unit,
                unnest($12::text[]) AS normalised_value,
-               unnest($13::text[]) AS normalised_unit,
-               unnest($14::timestamptz[]) AS observed_at,
-               unnest($15::text[]) AS observed_at_source,
-               unnest($16::text[]) AS failure_type,
-               unnest($17::text[]) AS failure_code
+               unnest($13::text[]) AS normalised_values,
+               unnest($14::text[]) AS normalised_unit,
+               unnest($15::timestamptz[]) AS observed_at,
+               unnest($16::text[]) AS observed_at_source,
+               unnest($17::text[]) AS failure_type,
+               unnest($18::text[]) AS failure_code
     ) AS signal
     WHERE NOT closed.signals_recorded
 ), stored AS (
     INSERT INTO vehicle_data (
-        smartcar_vehicle_id, data_type, data_value, unit, normalised_value, normalised_unit, observed_at, observed_at_source,
-        failure_type, failure_code, event_id
+        smartcar_vehicle_id, data_type, data_value, unit, normalised_value, normalised_values, normalised_unit,
+        observed_at, observed_at_source, failure_type, failure_code, event_id
     )
-    SELECT smartcar_vehicle_id, data_type, data_value, unit, normalised_value, normalised_unit, observed_at, observed_at_source,
-           failure_type, failure_code, event_id
+    SELECT smartcar_vehicle_id, data_type, data_value, unit, normalised_value, normalised_values, normalised_unit,
+           observed_at, observed_at_source, failure_type, failure_code, event_id
     FROM sent
     ORDER BY place
 ), newest AS (
     -- One of each signal, however often the event names it, and in one order for all transactions.
     SELECT DISTINCT ON (data_type) smartcar_vehicle_id, data_type, data_value, is_reading, is_unsupported, unit,
-           normalised_value, normalised_unit, observed_at, observed_at_source, failure_type, failure_code,
+           normalised_value, normalised_values, normalised_unit, observed_at, observed_at_source, failure_type, failure_code,
            event_id, observation_order
     FROM sent
     WHERE data_type <> ''
     ORDER BY data_type, is_reading DESC, observation_order DESC, place
 ), available AS (
     INSERT INTO vehicle_signals AS kept (
-        smartcar_vehicle_id, data_type, data_value, unit, normalised_value, normalised_unit, observed_at, observed_at_source,
-        event_id, observation_order, reported_at
+        smartcar_vehicle_id, data_type, data_value, unit, normalised_value, normalised_values, normalised_unit,
+        observed_at, observed_at_source, event_id, observation_order, reported_at
     )
-    SELECT smartcar_vehicle_id, data_type, data_value, unit, normalised_value, normalised_unit, observed_at, observed_at_source,
-           event_id, observation_order, $18::timestamptz
+    SELECT smartcar_vehicle_id, data_type, data_value, unit, normalised_value, normalised_values, normalised_unit,
+           observed_at, observed_at_source, event_id, observation_order, $19::timestamptz
     FROM newest
     WHERE is_reading
     ON CONFLICT (smartcar_vehicle_id, data_type) DO UPDATE
@@ -235,6 +243,8 @@ WITH closed AS (
         unit = CASE WHEN EXCLUDED.observation_order > kept.observation_order THEN EXCLUDED.unit ELSE kept.unit END,
         normalised_value = CASE WHEN EXCLUDED.observation_order > kept.observation_order
                                 THEN EXCLUDED.normalised_value ELSE kept.normalised_value END,
+        normalised_values = CASE WHEN EXCLUDED.observation_order > kept.observation_order
+                                 THEN EXCLUDED.normalised_values ELSE kept.normalised_values END,
         normalised_unit = CASE WHEN EXCLUDED.observation_order > kept.observation_order
                                THEN EXCLUDED.normalised_unit ELSE kept.normalised_unit END,
         observed_at = CASE WHEN EXCLUDED.observation_order > kept.observation_order THEN EXCLUDED.observed_at ELSE kept.observed_at END,
@@ -249,8 +259,8 @@ WITH closed AS (
     INSERT INTO vehicle_signals AS kept (
         smartcar_vehicle_id, data_type, failure_type, failure_code, failure_event_id, failed_at, unsupported_at
     )
-    SELECT smartcar_vehicle_id, data_type, failure_type, failure_code, event_id, $18::timestamptz,
-           CASE WHEN is_unsupported THEN $18::timestamptz END
+    SELECT smartcar_vehicle_id, data_type, failure_type, failure_code, event_id, $19::timestamptz,
+           CASE WHEN is_unsupported THEN $19::timestamptz END
     FROM newest
     WHERE NOT is_reading
     ON CONFLICT (smartcar_vehicle_id, data_type) DO UPDATE
@@ -270,11 +280,11 @@ SELECT count(*) FROM closed
 `
 
 type CloseEventParams struct {
+	EventID           string
 	FailureClass      string
 	Outcome           string
 	FailureDetail     string
 	DataTypes         []string
-	EventID           string
 	SyncType          string
 	SyncData          []byte
 	DataValues        []string
@@ -282,6 +292,7 @@ type CloseEventParams struct {
 	AreUnsupported    []bool
 	Units             []string
 	NormalisedValues  []string
+	NormalisedLists   []string
 	NormalisedUnits   []string
 	ObservedAts       []time.Time
 	ObservedAtSources []string
@@ -296,11 +307,11 @@ type CloseEventParams struct {
 // stays as it is; then the answer is 0 rows closed.
 func (q *Queries) CloseEvent(ctx context.Context, arg CloseEventParams) (int64, error) {
 	row := q.db.QueryRow(ctx, closeEvent,
+		arg.EventID,
 		arg.FailureClass,
 		arg.Outcome,
 		arg.FailureDetail,
 		arg.DataTypes,
-		arg.EventID,
 		arg.SyncType,
 		arg.SyncData,
 		arg.DataValues,
@@ -308,6 +319,7 @@ func (q *Queries) CloseEvent(ctx context.Context, arg CloseEventParams) (int64, 
 		arg.AreUnsupported,
 		arg.Units,
 		arg.NormalisedValues,
+		arg.NormalisedLists,
 		arg.NormalisedUnits,
 		arg.ObservedAts,
 		arg.ObservedAtSources,
@@ -568,29 +580,55 @@ func (q *Queries) MarkEventsStarted(ctx context.Context, arg MarkEventsStartedPa
 }
 
 const redecideEvent = `-- name: RedecideEvent :exec
-UPDATE smartcar_webhook_events
-SET status = CASE WHEN $1::text = '' THEN 'processed' ELSE 'failed' END,
-    outcome = NULLIF($2::text, ''),
-    failure_class = NULLIF($1::text, ''),
-    failure_detail = NULLIF($3::text, ''),
-    closed_at = now()
-WHERE event_id = $4 AND status IN ('processed', 'failed')
+WITH before AS (
+    SELECT locked.event_id, locked.smartcar_vehicle_id, locked.status,
+           locked.outcome IS NOT DISTINCT FROM NULLIF($5::text, '')
+               AND locked.failure_class IS NOT DISTINCT FROM NULLIF($6::text, '') AS ends_the_same
+    FROM smartcar_webhook_events AS locked
+    WHERE locked.event_id = $3
+    FOR NO KEY UPDATE
+), redecided AS (
+    UPDATE smartcar_webhook_events AS ledger
+    SET status = CASE WHEN $6::text = '' THEN 'processed' ELSE 'failed' END,
+        outcome = NULLIF($5::text, ''),
+        failure_class = NULLIF($6::text, ''),
+        failure_detail = NULLIF($7::text, ''),
+        closed_at = now()
+    FROM before
+    WHERE ledger.event_id = before.event_id AND before.status IN ('processed', 'failed') AND NOT before.ends_the_same
+)
+INSERT INTO smartcar_sync_logs (sync_type, smartcar_vehicle_id, event_id, data)
+SELECT $1::text,
+       COALESCE((SELECT smartcar_vehicle_id FROM before),
+                (SELECT smartcar_vehicle_id FROM smartcar_vehicles WHERE vehicle_id = $2
+                 ORDER BY is_active DESC, created_at DESC LIMIT 1),
+                ''),
+       $3, $4::jsonb
+WHERE $1::text <> '' AND NOT EXISTS (SELECT 1 FROM before WHERE ends_the_same)
 `
 
 type RedecideEventParams struct {
-	FailureClass  string
-	Outcome       string
-	FailureDetail string
+	SyncType      string
+	VehicleID     int64
 	EventID       string
+	SyncData      []byte
+	Outcome       string
+	FailureClass  string
+	FailureDetail string
 }
 
-// A late reading changed what became of this event's own reading.
+// A late reading changed what became of this event's own reading, and the sync log row says so,
+// unless the event ends as it did. An open event stays open. A reading that was polled has no
+// event; its row is logged under the vehicle's newest connection.
 func (q *Queries) RedecideEvent(ctx context.Context, arg RedecideEventParams) error {
 	_, err := q.db.Exec(ctx, redecideEvent,
-		arg.FailureClass,
-		arg.Outcome,
-		arg.FailureDetail,
+		arg.SyncType,
+		arg.VehicleID,
 		arg.EventID,
+		arg.SyncData,
+		arg.Outcome,
+		arg.FailureClass,
+		arg.FailureDetail,
 	)
 	return err
 }
