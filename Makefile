@@ -100,7 +100,7 @@ generated: $(SQLC) ## Check that generated files and go.mod are up to date
 
 .PHONY: record
 record: build $(TEMPORAL) ## Record histories for the replay test; commit only those that are new
-	go test -count=1 ./cmd/internal/stack -run 'Payload|Failed|Vehicle|NoToken' -record $(CURDIR)/workflows/testdata/replay
+	go test -count=1 ./cmd/internal/stack -run 'Payload|Failed|Vehicle|NoToken|Lost' -record $(CURDIR)/workflows/testdata/replay
 
 .PHONY: generate
 generate: $(SQLC) ## Generate code and tidy go.mod

@@ -38,6 +38,10 @@ type Deps struct {
 	WebhookID string
 	// Refreshing says when tokens are refreshed.
 	Refreshing Refreshing
+	// PollLimits are what polls may ask of Smartcar; zero fields mean its published limits.
+	PollLimits smartcar.BudgetLimits
+	// ShortestOutage is the least silence of the ledger that can be an outage; zero means db.DefaultShortestOutage.
+	ShortestOutage time.Duration
 	// Notices says where the application takes notices.
 	Notices NoticeTarget
 	// Workflows lists what is running; CheckFleet needs it.
@@ -75,6 +79,7 @@ func (d Deps) validate() error {
 	if d.Logger == nil {
 		faults = append(faults, errors.New("activities: Logger is missing"))
 	}
+	faults = append(faults, d.PollLimits.Validate())
 	return errors.Join(faults...)
 }
 
@@ -108,6 +113,7 @@ func (a *Activities) Register(registry worker.ActivityRegistry) {
 		contract.GiveNoticeUpActivity:    a.GiveNoticeUp,
 		contract.CheckFleetActivity:      a.CheckFleet,
 		contract.TrimRetainedActivity:    a.TrimRetained,
+		contract.PlanReconcileActivity:   a.PlanReconcile,
 	})
 }
 
@@ -122,6 +128,7 @@ func (a *Activities) RegisterSmartcar(registry worker.ActivityRegistry) {
 		contract.ConnectVehicleActivity:      a.ConnectVehicle,
 		contract.SubscribeVehicleActivity:    a.SubscribeVehicle,
 		contract.ResumeVehicleActivity:       a.ResumeVehicle,
+		contract.PollVehicleActivity:         a.PollVehicle,
 	})
 }
 

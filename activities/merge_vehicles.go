@@ -19,17 +19,7 @@ func MergeVehicles(ctx context.Context, store *db.Store, merge db.Merge) error {
 				return err
 			}
 			if !taken {
-				// The same observation is in both histories: it counts once, and is confirmed if either is.
-				if err := transaction.Supersede(ctx, reading.ID); err != nil {
-					return err
-				}
-				closing, err := closingAnew(db.Reading{
-					EventID: reading.EventID, Kilometres: reading.Kilometres, ObservedAt: reading.ObservedAt,
-				}, verdictDuplicate, 0, redecidedByMerge)
-				if err != nil {
-					return err
-				}
-				if err := transaction.Redecide(ctx, closing); err != nil {
+				if err := leaveBehind(ctx, transaction, reading); err != nil {
 					return err
 				}
 			}
@@ -43,4 +33,18 @@ func MergeVehicles(ctx context.Context, store *db.Store, merge db.Merge) error {
 		}
 		return nil
 	})
+}
+
+// leaveBehind is for an observation that is in both histories: it counts once, and is confirmed if either is.
+func leaveBehind(ctx context.Context, transaction *db.VehicleTransaction, reading db.NewReading) error {
+	if err := transaction.Supersede(ctx, reading.ID); err != nil {
+		return err
+	}
+	closing, err := closingAnew(db.Reading{
+		EventID: reading.EventID, Kilometres: reading.Kilometres, ObservedAt: reading.ObservedAt,
+	}, verdictDuplicate, 0, redecidedByMerge)
+	if err != nil {
+		return err
+	}
+	return transaction.Redecide(ctx, closing)
 }

@@ -21,9 +21,6 @@ const (
 	notesAssumed = "; no unit was given, kilometres assumed"
 )
 
-// sourcePoll is the source of a reading that was asked for; no event of the ledger brought it.
-const sourcePoll = "poll"
-
 // redecidedByMerge stands in sync log rows for the event that caused a re-decision, where
 // vehicles were merged.
 const redecidedByMerge = "merge"

@@ -41,10 +41,18 @@ type UserReader interface {
 	User(ctx context.Context, credential smartcar.Credential) (string, error)
 }
 
+// SignalReader says how a vehicle stands.
+type SignalReader interface {
+	// CallsFor is how many calls Readings makes for the wanted codes.
+	CallsFor(wanted []string) int
+	Readings(ctx context.Context, credential smartcar.Credential, vehicleID string, wanted []string) (smartcar.Poll, error)
+}
+
 // Platform is one generation of Smartcar's API: smartcar.V2Client or smartcar.V3Client.
 type Platform interface {
 	Catalogue
 	Enrolment
+	SignalReader
 }
 
 var (

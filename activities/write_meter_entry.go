@@ -18,6 +18,7 @@ const kilometrePlaces = 3
 
 const (
 	sourceWebhook    = "webhook"
+	sourcePoll       = "poll"
 	syncTypeOdometer = "odometer"
 	syncTypeSignals  = "signals"
 )
@@ -131,9 +132,17 @@ func (w *meterEntryWrite) newReading() (db.NewReading, error) {
 	return db.NewReading{
 		ObservedAt: odometer.Reported.ObservedAt, ObservedAtSource: odometer.Reported.ObservedAtSource,
 		Kilometres: kilometres.Round(kilometrePlaces), ReportedValue: reported, ReportedUnit: odometer.Reported.Unit,
-		UnitAssumed: odometer.UnitAssumed, SourceType: sourceWebhook,
+		UnitAssumed: odometer.UnitAssumed, SourceType: sourceOf(w.event),
 		EventID: w.event.EventID, Confirmed: w.event.ReadingConfirmed,
 	}, nil
+}
+
+// sourceOf says how an event came to us.
+func sourceOf(event db.LedgerEvent) string {
+	if event.EventType == db.EventTypePoll {
+		return sourcePoll
+	}
+	return sourceWebhook
 }
 
 func (w *meterEntryWrite) close(ctx context.Context, transaction *db.VehicleTransaction, closing db.Closing) error {

@@ -12,6 +12,7 @@ const (
 	RequestConnectVehicles = "connect_vehicles"
 	RequestTokenRefresh    = "token_refresh"
 	RequestDeliverNotice   = "deliver_notice"
+	RequestReconcile       = "reconcile"
 )
 
 // The signals that a TokenRefresh workflow knows.

@@ -16,6 +16,7 @@ func Register(registry worker.WorkflowRegistry) {
 		contract.DeliverNoticeWorkflow:   DeliverNotice,
 		contract.CheckFleetWorkflow:      CheckFleet,
 		contract.RetentionWorkflow:       Retention,
+		contract.ReconcileWorkflow:       Reconcile,
 	} {
 		registry.RegisterWorkflowWithOptions(function, workflow.RegisterOptions{Name: name})
 	}

@@ -17,6 +17,9 @@ const (
 	V3 APIVersion = "v3"
 )
 
+// PermissionOdometer is what an owner grants for the odometer. Source: Smartcar, "permissions".
+const PermissionOdometer = "read_odometer"
+
 // ConnectConfig says for which application consent is asked.
 type ConnectConfig struct {
 	Hosts Hosts

@@ -16,6 +16,7 @@ import (
 )
 
 const (
+	limitFlag         = "limit"
 	defaultListLimit  = 50
 	defaultRetryLimit = 1000
 )
@@ -40,7 +41,7 @@ func eventsListCommand(environment map[string]string, output io.Writer) *cli.Com
 			&cli.StringFlag{Name: "status", Usage: "received, started, processed or failed"},
 			&cli.StringFlag{Name: "class", Usage: "only this failure class, such as unknown_vehicle"},
 			&cli.StringFlag{Name: "vehicle", Usage: "only this Smartcar vehicle id"},
-			&cli.Int32Flag{Name: "limit", Value: defaultListLimit, Usage: "at most so many"},
+			&cli.Int32Flag{Name: limitFlag, Value: defaultListLimit, Usage: "at most so many"},
 			jsonFlag(),
 		},
 		Action: withStore(environment, func(ctx context.Context, command *cli.Command, store *db.Store) error {
@@ -109,7 +110,7 @@ func eventsRetryCommand(environment map[string]string, output io.Writer) *cli.Co
 			&cli.StringFlag{Name: "vehicle", Usage: "every failed event of this Smartcar vehicle id"},
 			&cli.StringFlag{Name: "reason", Usage: "why, for the audit row"},
 			&cli.BoolFlag{Name: "confirm-reading", Usage: "vouch for readings that were held to be implausible"},
-			&cli.Int32Flag{Name: "limit", Value: defaultRetryLimit, Usage: "at most so many"},
+			&cli.Int32Flag{Name: limitFlag, Value: defaultRetryLimit, Usage: "at most so many"},
 			jsonFlag(),
 		},
 		Action: withStore(environment, func(ctx context.Context, command *cli.Command, store *db.Store) error {
@@ -158,7 +159,7 @@ func eventsToRetry(ctx context.Context, command *cli.Command, store *db.Store) (
 func eventFilter(command *cli.Command) (db.EventFilter, error) {
 	filter := db.EventFilter{
 		Status: command.String("status"), FailureClass: command.String("class"),
-		SmartcarVehicleID: command.String("vehicle"), Limit: command.Int32("limit"),
+		SmartcarVehicleID: command.String("vehicle"), Limit: command.Int32(limitFlag),
 	}
 	statuses := []string{"", db.StatusReceived, db.StatusStarted, db.StatusProcessed, db.StatusFailed}
 	if !slices.Contains(statuses, filter.Status) {

@@ -44,7 +44,7 @@ func explainCommand(environment map[string]string, output io.Writer) *cli.Comman
 			&cli.StringFlag{Name: "signature", Usage: "the SC-Signature header, instead of the one that is kept"},
 			&cli.BoolFlag{Name: "payload", Usage: "print only the bytes that are kept (they may hold a location and a VIN)"},
 			&cli.BoolFlag{Name: "list", Usage: "list the quarantine, newest first"},
-			&cli.Int32Flag{Name: "limit", Value: defaultListLimit, Usage: "list at most so many"},
+			&cli.Int32Flag{Name: limitFlag, Value: defaultListLimit, Usage: "list at most so many"},
 			&cli.BoolFlag{Name: "readmit", Usage: "store what verifies with the tokens there are now"},
 			&cli.BoolFlag{Name: "all", Usage: "with --readmit: everything in quarantine"},
 			jsonFlag(),
@@ -91,7 +91,7 @@ func contradiction(command *cli.Command) error {
 }
 
 func (t explainTools) list(ctx context.Context, command *cli.Command, store *db.Store) error {
-	limit := command.Int32("limit")
+	limit := command.Int32(limitFlag)
 	if limit < 1 {
 		return errors.New("--limit must be at least 1")
 	}

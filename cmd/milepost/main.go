@@ -41,6 +41,7 @@ func run(ctx context.Context, arguments []string, environment map[string]string,
 			vehiclesCommand(environment, output, logs),
 			keysCommand(environment, output, logs),
 			trimCommand(environment, output),
+			reconcileCommand(environment, output, logs),
 			explainCommand(environment, output),
 		},
 	}).Run(ctx, arguments)

@@ -46,7 +46,7 @@ func vehiclesListCommand(environment map[string]string, output io.Writer) *cli.C
 			&cli.StringFlag{Name: "owner", Usage: "only this user of the application"},
 			&cli.StringFlag{Name: "state", Usage: "connected, reauth_required, disconnecting or disconnected"},
 			&cli.BoolFlag{Name: "possible-duplicates", Usage: "list pairs that may be one car under two Smartcar ids instead; see `merge`"},
-			&cli.Int32Flag{Name: "limit", Value: defaultListLimit, Usage: "at most so many"},
+			&cli.Int32Flag{Name: limitFlag, Value: defaultListLimit, Usage: "at most so many"},
 			jsonFlag(),
 		},
 		Action: withStore(environment, func(ctx context.Context, command *cli.Command, store *db.Store) error {
@@ -60,7 +60,7 @@ func vehiclesListCommand(environment map[string]string, output io.Writer) *cli.C
 				return fmt.Errorf("there is no state %q: choose connected, reauth_required, disconnecting or disconnected", state)
 			}
 			vehicles, err := store.ListVehicles(ctx, db.VehicleFilter{
-				Owner: command.String("owner"), State: state, Limit: command.Int32("limit"),
+				Owner: command.String("owner"), State: state, Limit: command.Int32(limitFlag),
 			})
 			if err != nil {
 				return err
@@ -74,7 +74,7 @@ func vehiclesListCommand(environment map[string]string, output io.Writer) *cli.C
 }
 
 func listPossibleDuplicates(ctx context.Context, command *cli.Command, store *db.Store, output io.Writer) error {
-	duplicates, err := store.PossibleDuplicates(ctx, command.Int32("limit"))
+	duplicates, err := store.PossibleDuplicates(ctx, command.Int32(limitFlag))
 	if err != nil {
 		return err
 	}

@@ -82,18 +82,18 @@ func vehiclesReadingsCommand(environment map[string]string, output io.Writer) *c
 			"reading that came late has overtaken it; `milepost events show` tells of the event.",
 		ArgsUsage: oneVehicleArgument,
 		Flags: []cli.Flag{
-			&cli.Int32Flag{Name: "limit", Value: defaultListLimit, Usage: "at most so many"},
+			&cli.Int32Flag{Name: limitFlag, Value: defaultListLimit, Usage: "at most so many"},
 			jsonFlag(),
 		},
 		Action: withStore(environment, func(ctx context.Context, command *cli.Command, store *db.Store) error {
-			if command.Int32("limit") < 1 {
+			if command.Int32(limitFlag) < 1 {
 				return errors.New("--limit must be at least 1")
 			}
 			vehicle, err := oneVehicle(ctx, command, store)
 			if err != nil {
 				return err
 			}
-			readings, err := store.NewestReadings(ctx, vehicle.VehicleID, command.Int32("limit"))
+			readings, err := store.NewestReadings(ctx, vehicle.VehicleID, command.Int32(limitFlag))
 			if err != nil {
 				return err
 			}

@@ -18,3 +18,6 @@ RETURNING request.id, request.kind, request.subject, request.signal;
 
 -- name: DeleteWorkflowRequest :exec
 DELETE FROM workflow_requests WHERE id = @id;
+
+-- name: IsWorkflowRequested :one
+SELECT EXISTS(SELECT FROM workflow_requests WHERE kind = @kind)::boolean AS requested;

@@ -84,7 +84,7 @@ func NewRequests(deps RequestsDeps) (*Requests, error) {
 	if err := deps.validate(); err != nil {
 		return nil, err
 	}
-	kinds := []string{db.RequestConnectVehicles, db.RequestTokenRefresh}
+	kinds := []string{db.RequestConnectVehicles, db.RequestTokenRefresh, db.RequestReconcile}
 	if deps.Notices {
 		kinds = append(kinds, db.RequestDeliverNotice)
 	}
@@ -154,6 +154,12 @@ func (r *Requests) start(ctx context.Context, request db.WorkflowRequest) error 
 	case db.RequestConnectVehicles:
 		options.ID = contract.ConnectVehiclesID(request.Subject)
 		return r.startOnce(ctx, options, contract.ConnectVehiclesWorkflow, contract.ConnectVehiclesInput{ConsentID: request.Subject})
+	case db.RequestReconcile:
+		// One that is running may have looked too early: the request is claimed again until it has ended.
+		options.ID = contract.ReconcileID
+		options.WorkflowExecutionErrorWhenAlreadyStarted = true
+		_, err := r.deps.Temporal.ExecuteWorkflow(ctx, options, contract.ReconcileWorkflow, contract.ReconcileInput{})
+		return err
 	default:
 		options.ID = contract.DeliverNoticeID(request.Subject)
 		return r.startOnce(ctx, options, contract.DeliverNoticeWorkflow, contract.DeliverNoticeInput{NoticeID: request.Subject})

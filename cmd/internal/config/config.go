@@ -50,6 +50,7 @@ type Serve struct {
 	Smartcar
 	Keyset
 	Retention
+	Reconcile
 
 	// ManagementTokens are the application management tokens: all verify, the first answers VERIFY.
 	ManagementTokens []Secret `env:"SMARTCAR_MANAGEMENT_TOKEN"`
@@ -81,7 +82,7 @@ func LoadServe(environment map[string]string) (Serve, error) {
 	var serve Serve
 	err := env.ParseWithOptions(&serve, env.Options{Environment: environment})
 	return serve, describe(errors.Join(err, serve.Database.validate(), serve.Keyset.validate(),
-		serve.Smartcar.validate(), serve.Retention.validate(), serve.validate()))
+		serve.Smartcar.validate(), serve.Retention.validate(), serve.Reconcile.validate(), serve.validate()))
 }
 
 // Retention says how long rows stay.
@@ -104,6 +105,32 @@ func (r Retention) validate() error {
 		return errors.New("MILEPOST_PAYLOAD_RETENTION and MILEPOST_LOG_RETENTION must be positive durations, such as 720h")
 	}
 	return nil
+}
+
+// Reconcile says how readings are fetched that no webhook brought.
+type Reconcile struct {
+	// Interval is the time between two looks for silent vehicles; 0 means never.
+	Interval time.Duration `env:"MILEPOST_RECONCILE_INTERVAL" envDefault:"15m"`
+	// ShortestOutage is the least silence of all vehicles together that is taken for an outage.
+	ShortestOutage time.Duration `env:"MILEPOST_SHORTEST_OUTAGE" envDefault:"175s"`
+	// PollBurst and PollRefill are what Smartcar allows the application: so many calls at once, and the time in which one comes back.
+	PollBurst  int           `env:"MILEPOST_POLL_BURST" envDefault:"120"`
+	PollRefill time.Duration `env:"MILEPOST_POLL_REFILL" envDefault:"30s"`
+	// PollVehicleInterval is the least time between two polls of a vehicle; PollVehicleCalls what the plan has for one in a month.
+	PollVehicleInterval time.Duration `env:"MILEPOST_POLL_VEHICLE_INTERVAL" envDefault:"30m"`
+	PollVehicleCalls    int           `env:"MILEPOST_POLL_VEHICLE_CALLS" envDefault:"500"`
+}
+
+func (r Reconcile) validate() error {
+	var faults []error
+	if r.Interval < 0 || r.ShortestOutage <= 0 || r.PollRefill <= 0 || r.PollVehicleInterval <= 0 {
+		faults = append(faults, errors.New("MILEPOST_RECONCILE_INTERVAL must be a duration such as 15m, or 0 for never; "+
+			"MILEPOST_SHORTEST_OUTAGE, MILEPOST_POLL_REFILL and MILEPOST_POLL_VEHICLE_INTERVAL must be positive durations"))
+	}
+	if r.PollBurst < 1 || r.PollVehicleCalls < 1 {
+		faults = append(faults, errors.New("MILEPOST_POLL_BURST and MILEPOST_POLL_VEHICLE_CALLS must be at least 1"))
+	}
+	return errors.Join(faults...)
 }
 
 // Operator is what commands need that work on vehicles.

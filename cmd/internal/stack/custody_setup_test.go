@@ -25,8 +25,9 @@ type custody struct {
 	cars     []smartcartest.Car
 }
 
-// setupCustody starts everything with so many owners of one car each; none is connected yet.
-func setupCustody(t *testing.T, owners int, options stack.Options) *custody {
+// setupCustody starts everything with so many owners of one car each; none is
+// connected yet. Changes are to what the simulated Smartcar is like.
+func setupCustody(t *testing.T, owners int, options stack.Options, changes ...func(*smartcartest.PlatformDeps)) *custody {
 	t.Helper()
 	c := &custody{}
 	var users []smartcartest.PlatformUser
@@ -42,12 +43,16 @@ func setupCustody(t *testing.T, owners int, options stack.Options) *custody {
 	}
 	var err error
 	options.Smartcar = func(_ context.Context, application stack.Application) (string, error) {
-		c.platform, err = smartcartest.NewPlatform(smartcartest.PlatformDeps{
+		deps := smartcartest.PlatformDeps{
 			ClientID: application.ClientID, ClientSecret: application.ClientSecret,
 			APIClientID: application.APIClientID, APIClientSecret: application.ClientSecret,
 			ManagementToken: application.ManagementToken, RedirectURIs: []string{application.RedirectURI}, Users: users,
 			Generation: smartcar.APIVersion(options.Environment["SMARTCAR_API"]),
-		})
+		}
+		for _, change := range changes {
+			change(&deps)
+		}
+		c.platform, err = smartcartest.NewPlatform(deps)
 		if err != nil {
 			return "", err
 		}

@@ -201,23 +201,34 @@ func TestTwoWorkersThatMustRefreshOneFamilyMakeOneExchange(t *testing.T) {
 // secondWorker starts one more process with a worker, and waits until it polls.
 func (c *custody) secondWorker() {
 	c.t.Helper()
-	ports, err := devstack.FreePorts(2)
-	require.NoError(c.t, err)
-	environment := os.Environ()
-	for name, value := range c.Environment() {
-		environment = append(environment, name+"="+value)
-	}
-	environment = append(environment,
-		fmt.Sprintf("MILEPOST_LISTEN=127.0.0.1:%d", ports[0]), fmt.Sprintf("MILEPOST_ADMIN_LISTEN=127.0.0.1:%d", ports[1]))
-	worker, err := devstack.StartProcess(devstack.ProcessOptions{
-		Name: "second worker", Path: binary, Args: []string{"serve", "--roles=worker"}, Env: environment,
-		LogFile: c.ServeLog() + ".second",
-	})
-	require.NoError(c.t, err)
-	after := context.WithoutCancel(c.t.Context())
-	c.t.Cleanup(func() { require.NoError(c.t, worker.Stop(after)) })
+	c.another("worker", c.freeAddress())
 	require.Eventually(c.t, func() bool {
 		queue, err := c.temporal.DescribeTaskQueue(c.t.Context(), contract.SmartcarTaskQueue, enumspb.TASK_QUEUE_TYPE_ACTIVITY)
 		return err == nil && len(queue.GetPollers()) >= 2
 	}, soon, 100*time.Millisecond, "the second worker does not poll")
+}
+
+// another starts one more `milepost serve` with these roles, which listens on the given address.
+func (c *custody) another(roles, address string) *devstack.Process {
+	c.t.Helper()
+	environment := os.Environ()
+	for name, value := range c.Environment() {
+		environment = append(environment, name+"="+value)
+	}
+	environment = append(environment, "MILEPOST_LISTEN="+address, "MILEPOST_ADMIN_LISTEN="+c.freeAddress())
+	process, err := devstack.StartProcess(devstack.ProcessOptions{
+		Name: "another milepost serve", Path: binary, Args: []string{"serve", "--roles=" + roles}, Env: environment,
+		LogFile: c.ServeLog() + "." + roles,
+	})
+	require.NoError(c.t, err)
+	after := context.WithoutCancel(c.t.Context())
+	c.t.Cleanup(func() { require.NoError(c.t, process.Stop(after)) })
+	return process
+}
+
+func (c *custody) freeAddress() string {
+	c.t.Helper()
+	ports, err := devstack.FreePorts(1)
+	require.NoError(c.t, err)
+	return fmt.Sprintf("127.0.0.1:%d", ports[0])
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	enumspb "go.temporal.io/api/enums/v1"
+	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/temporal"
 
@@ -26,7 +27,7 @@ func (p *process) keepSchedules(ctx context.Context) {
 	for {
 		err := errors.Join(scheduleFleetCheck(ctx, p.temporal), scheduleRetention(ctx, p.temporal, contract.RetentionInput{
 			Payloads: p.options.Config.Payloads, SyncLogs: p.options.Config.SyncLogs,
-		}))
+		}), p.scheduleReconcile(ctx))
 		if err == nil || ctx.Err() != nil {
 			return
 		}
@@ -63,31 +64,60 @@ func scheduleFleetCheck(ctx context.Context, temporalClient client.Client) error
 	return nil
 }
 
-// scheduleRetention makes the schedule, or gives the one that is there the retention that is set now.
-func scheduleRetention(ctx context.Context, temporalClient client.Client, retention contract.RetentionInput) error {
+// scheduleReconcile makes the schedule, gives the one that is there the interval that is set now, or removes it.
+func (p *process) scheduleReconcile(ctx context.Context) error {
+	interval := p.options.Config.Interval
+	schedule := client.ScheduleOptions{
+		ID:   contract.ReconcileID,
+		Spec: client.ScheduleSpec{Intervals: []client.ScheduleIntervalSpec{{Every: interval}}},
+		Action: &client.ScheduleWorkflowAction{
+			ID: contract.ReconcileID, Workflow: contract.ReconcileWorkflow, TaskQueue: contract.TaskQueue,
+			Args: []any{contract.ReconcileInput{}},
+		},
+		Overlap: enumspb.SCHEDULE_OVERLAP_POLICY_SKIP,
+	}
+	if interval > 0 {
+		return keepSchedule(ctx, p.temporal, schedule)
+	}
 	ctx, cancel := context.WithTimeout(ctx, temporalTimeout)
 	defer cancel()
-	action := &client.ScheduleWorkflowAction{
-		ID: contract.RetentionSchedule, Workflow: contract.RetentionWorkflow, TaskQueue: contract.TaskQueue,
-		Args: []any{retention},
+	err := p.temporal.ScheduleClient().GetHandle(ctx, contract.ReconcileID).Delete(ctx)
+	if _, missing := errors.AsType[*serviceerror.NotFound](err); err != nil && !missing {
+		return fmt.Errorf("remove the schedule of Reconcile: %w", err)
 	}
-	schedules := temporalClient.ScheduleClient()
-	_, err := schedules.Create(ctx, client.ScheduleOptions{
-		ID:      contract.RetentionSchedule,
-		Spec:    client.ScheduleSpec{Intervals: []client.ScheduleIntervalSpec{{Every: retentionInterval}}},
-		Action:  action,
+	return nil
+}
+
+// scheduleRetention has what is kept for long enough removed daily.
+func scheduleRetention(ctx context.Context, temporalClient client.Client, retention contract.RetentionInput) error {
+	return keepSchedule(ctx, temporalClient, client.ScheduleOptions{
+		ID:   contract.RetentionSchedule,
+		Spec: client.ScheduleSpec{Intervals: []client.ScheduleIntervalSpec{{Every: retentionInterval}}},
+		Action: &client.ScheduleWorkflowAction{
+			ID: contract.RetentionSchedule, Workflow: contract.RetentionWorkflow, TaskQueue: contract.TaskQueue,
+			Args: []any{retention},
+		},
 		Overlap: enumspb.SCHEDULE_OVERLAP_POLICY_SKIP,
 	})
+}
+
+// keepSchedule makes a schedule, or gives the one that is there the times and the action that are set now.
+func keepSchedule(ctx context.Context, temporalClient client.Client, wanted client.ScheduleOptions) error {
+	ctx, cancel := context.WithTimeout(ctx, temporalTimeout)
+	defer cancel()
+	schedules := temporalClient.ScheduleClient()
+	_, err := schedules.Create(ctx, wanted)
 	if errors.Is(err, temporal.ErrScheduleAlreadyRunning) {
-		err = schedules.GetHandle(ctx, contract.RetentionSchedule).Update(ctx, client.ScheduleUpdateOptions{
+		err = schedules.GetHandle(ctx, wanted.ID).Update(ctx, client.ScheduleUpdateOptions{
 			DoUpdate: func(found client.ScheduleUpdateInput) (*client.ScheduleUpdate, error) {
-				found.Description.Schedule.Action = action
+				found.Description.Schedule.Action = wanted.Action
+				found.Description.Schedule.Spec = &wanted.Spec
 				return &client.ScheduleUpdate{Schedule: &found.Description.Schedule}, nil
 			},
 		})
 	}
 	if err != nil {
-		return fmt.Errorf("schedule the retention: %w", err)
+		return fmt.Errorf("keep the schedule %s: %w", wanted.ID, err)
 	}
 	return nil
 }

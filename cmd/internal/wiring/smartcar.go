@@ -139,6 +139,10 @@ func (p *process) newActivities() (*activities.Activities, error) {
 	deps := activities.Deps{
 		Store: p.store, Logger: p.logger, Observer: p.events, Vault: p.vault, Workflows: p.temporal,
 		WebhookID: settings.WebhookID, Refreshing: activities.Refreshing(settings.TokenRefresh),
+		ShortestOutage: settings.ShortestOutage, PollLimits: smartcar.BudgetLimits{
+			Burst: settings.PollBurst, RefillInterval: settings.PollRefill,
+			VehicleInterval: settings.PollVehicleInterval, VehicleCalls: settings.PollVehicleCalls,
+		},
 	}
 	if len(settings.ManagementTokens) > 0 {
 		deps.ManagementToken = smartcar.Token(strings.TrimSpace(settings.ManagementTokens[0].Reveal()))

@@ -73,6 +73,22 @@ type SmartcarConsent struct {
 	ClosedAt          *time.Time
 }
 
+type SmartcarPoll struct {
+	SmartcarVehicleID string
+	Budget            []byte
+	Outcome           string
+	PolledAt          *time.Time
+	Unchanged         int32
+	NotBefore         *time.Time
+	UpdatedAt         time.Time
+}
+
+type SmartcarPolling struct {
+	OnlyRow            bool
+	Budget             []byte
+	LedgerCheckedUntil *time.Time
+}
+
 type SmartcarQuarantine struct {
 	ID         int64
 	ReceivedAt time.Time
@@ -254,6 +270,14 @@ type WebhookLog struct {
 	EventType         string
 	Payload           interface{}
 	ReceivedAt        time.Time
+}
+
+type WebhookOutage struct {
+	Source     string
+	StartedAt  time.Time
+	EndedAt    *time.Time
+	Expected   float64
+	DetectedAt time.Time
 }
 
 type WorkflowRequest struct {

@@ -72,6 +72,17 @@ func (q *Queries) DeleteWorkflowRequest(ctx context.Context, id int64) error {
 	return err
 }
 
+const isWorkflowRequested = `-- name: IsWorkflowRequested :one
+SELECT EXISTS(SELECT FROM workflow_requests WHERE kind = $1)::boolean AS requested
+`
+
+func (q *Queries) IsWorkflowRequested(ctx context.Context, kind string) (bool, error) {
+	row := q.db.QueryRow(ctx, isWorkflowRequested, kind)
+	var requested bool
+	err := row.Scan(&requested)
+	return requested, err
+}
+
 const requestWorkflow = `-- name: RequestWorkflow :exec
 INSERT INTO workflow_requests (kind, subject, signal) VALUES ($1, $2, $3)
 `

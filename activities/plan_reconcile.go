@@ -1,0 +1,73 @@
+package activities
+
+import (
+	"context"
+	"log/slog"
+
+	"github.com/milepost/milepost/api/smartcar"
+	"github.com/milepost/milepost/db"
+	"github.com/milepost/milepost/workflows/contract"
+)
+
+// pollsPerRun bounds a run's history. It is more than Smartcar allows at once.
+const pollsPerRun = 150
+
+func odometerSignal() db.OdometerSignal {
+	return db.OdometerSignal{Code: smartcar.CodeOdometer, Permission: smartcar.PermissionOdometer}
+}
+
+// PlanReconcile searches the ledger for outages, and the fleet for vehicles that
+// should have been heard from.
+//
+// Idempotent: an outage is stored once, by its beginning; the rest is reading. Tried
+// again while the database is away.
+func (a *Activities) PlanReconcile(
+	ctx context.Context, _ contract.PlanReconcileInput,
+) (contract.PlanReconcileResult, error) {
+	now := a.deps.Clock()
+	outages, err := a.deps.Store.DetectOutages(ctx, positiveOr(a.deps.ShortestOutage, db.DefaultShortestOutage), now)
+	if err != nil {
+		return contract.PlanReconcileResult{}, classify(err)
+	}
+	result := contract.PlanReconcileResult{Obstacles: map[contract.PollOutcome]int{}}
+	for _, outage := range outages {
+		a.deps.Logger.Warn("webhooks.outage", slog.Time("startedAt", outage.StartedAt), slog.Time("endedAt", outage.EndedAt),
+			slog.Float64("expectedDeliveries", outage.Expected))
+		result.Outages = append(result.Outages, contract.Outage{StartedAt: outage.StartedAt, EndedAt: outage.EndedAt})
+	}
+	if len(a.deps.Platforms) == 0 {
+		return result, nil // nobody can be asked
+	}
+	candidates, err := a.deps.Store.PollCandidates(ctx, odometerSignal(), now)
+	if err != nil {
+		return contract.PlanReconcileResult{}, classify(err)
+	}
+	result.Silent = len(candidates)
+	for _, candidate := range candidates {
+		if candidate.Obstacle != "" {
+			result.Obstacles[contract.PollOutcome(candidate.Obstacle)]++
+			if len(result.NotRestored) < contract.MaxNotRestored {
+				result.NotRestored = append(result.NotRestored, notRestored(candidate))
+			}
+			continue
+		}
+		if len(result.SmartcarVehicleIDs) < pollsPerRun {
+			result.SmartcarVehicleIDs = append(result.SmartcarVehicleIDs, candidate.SmartcarVehicleID)
+		}
+	}
+	return result, nil
+}
+
+// notRestored gives a deferred vehicle the reason why its last poll was put off, which says more.
+func notRestored(candidate db.PollCandidate) contract.NotRestored {
+	named := contract.NotRestored{
+		SmartcarVehicleID: candidate.SmartcarVehicleID, Reason: contract.PollOutcome(candidate.Obstacle),
+	}
+	if named.Reason == contract.PollDeferred {
+		named.TryAgainAt = candidate.NotBefore
+		if last := contract.PollOutcome(candidate.Outcome); isPutOff(last) {
+			named.Reason = last
+		}
+	}
+	return named
+}

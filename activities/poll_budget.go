@@ -1,0 +1,85 @@
+package activities
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/milepost/milepost/api/smartcar"
+	"github.com/milepost/milepost/db"
+)
+
+// room is whether Smartcar's limits allow a poll, and when they will.
+type room struct {
+	allowed bool
+	// vehicleAt is when this vehicle can be polled next; applicationAt when any can, zero for now.
+	vehicleAt, applicationAt time.Time
+}
+
+// spendBudget takes the calls of one poll out of the budget that all processes share, or says when to come back.
+func (a *Activities) spendBudget(ctx context.Context, vehicle string, calls int) (room, error) {
+	return a.changeBudget(ctx, vehicle, calls, func(budget *smartcar.Budget, now time.Time) bool {
+		_, allowed := budget.Allow(vehicle, calls, now)
+		return allowed
+	})
+}
+
+// observeBudget lets the budget learn from what a poll came to.
+func (a *Activities) observeBudget(ctx context.Context, vehicle string, calls int, outcome error) (room, error) {
+	return a.changeBudget(ctx, vehicle, calls, func(budget *smartcar.Budget, now time.Time) bool {
+		budget.Observe(vehicle, outcome, now)
+		return true
+	})
+}
+
+// changeBudget lets a Budget of the application and this one vehicle decide: the database keeps the parts apart, so that a
+// poll rewrites a few hundred bytes.
+func (a *Activities) changeBudget(
+	ctx context.Context, vehicle string, calls int, change func(*smartcar.Budget, time.Time) bool,
+) (found room, err error) {
+	err = a.deps.Store.WithPollBudget(ctx, vehicle, func(stored db.PollBudget) (db.PollBudget, error) {
+		budget, err := smartcar.NewBudget(a.deps.PollLimits)
+		if err != nil {
+			return db.PollBudget{}, err
+		}
+		var state smartcar.BudgetState
+		var own smartcar.VehicleBudget
+		if err := json.Unmarshal(stored.Application, &state); err != nil {
+			return db.PollBudget{}, fmt.Errorf("read the application's budget: %w", err)
+		}
+		if err := json.Unmarshal(stored.Vehicle, &own); err != nil {
+			return db.PollBudget{}, fmt.Errorf("read the vehicle's budget: %w", err)
+		}
+		state.Vehicles = map[string]smartcar.VehicleBudget{vehicle: own}
+		budget.Restore(state)
+		now := a.deps.Clock()
+		found.allowed = change(budget, now)
+		changed := budget.Snapshot()
+		// What comes next is asked of the budget itself, and thrown away.
+		if wait, ok := budget.Allow(anyVehicle, calls, now); !ok {
+			found.applicationAt = now.Add(wait)
+		}
+		budget.Restore(changed)
+		if wait, ok := budget.Allow(vehicle, calls, now); !ok {
+			found.vehicleAt = now.Add(wait)
+		}
+		return encodeBudget(changed, vehicle)
+	})
+	return found, err
+}
+
+// anyVehicle stands for one of which nothing is spent.
+const anyVehicle = ""
+
+func encodeBudget(state smartcar.BudgetState, vehicle string) (encoded db.PollBudget, err error) {
+	own := state.Vehicles[vehicle]
+	state.Vehicles = nil
+	if encoded.Application, err = json.Marshal(state); err != nil {
+		return encoded, fmt.Errorf("write the application's budget: %w", err)
+	}
+	if encoded.Vehicle, err = json.Marshal(own); err != nil {
+		return encoded, fmt.Errorf("write the vehicle's budget: %w", err)
+	}
+	return encoded, nil
+}

@@ -1,0 +1,231 @@
+package activities
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/milepost/milepost/api/smartcar"
+	"github.com/milepost/milepost/db"
+	"github.com/milepost/milepost/workflows/contract"
+)
+
+// PollVehicle asks Smartcar for a vehicle's readings, within the limits, and keeps
+// the answer as an event of the ledger: from there it goes the way of every webhook,
+// and by the same rules.
+//
+// Idempotent: the same readings are the same event, and one that a webhook brought is
+// not kept again. A try that died leaves its calls spent, so that the next one is put
+// off. Tried again only while the database is away: what Smartcar answers is an
+// outcome, and a later run asks again.
+func (a *Activities) PollVehicle(ctx context.Context, input contract.PollVehicleInput) (contract.PollVehicleResult, error) {
+	defer heartbeat(ctx)()
+	run := &vehiclePoll{activities: a, vehicle: input.SmartcarVehicleID, askedAt: a.deps.Clock()}
+	result, err := run.run(ctx)
+	if err != nil {
+		return contract.PollVehicleResult{}, classify(err)
+	}
+	a.deps.Logger.Info("vehicle.polled", slog.String("vehicleId", run.vehicle), slog.String("outcome", string(result.Outcome)),
+		slog.String("eventId", result.EventID))
+	return result, nil
+}
+
+type vehiclePoll struct {
+	activities *Activities
+	vehicle    string
+	askedAt    time.Time
+
+	target db.PollTarget
+	wanted []string
+	calls  int
+}
+
+func (p *vehiclePoll) run(ctx context.Context) (contract.PollVehicleResult, error) {
+	if p.activities.deps.Vault == nil {
+		return contract.PollVehicleResult{}, errNotConfigured
+	}
+	status, err := p.activities.deps.Vault.TokenStatus(ctx, p.vehicle)
+	if err == nil {
+		p.target, err = p.activities.deps.Store.PollTarget(ctx, p.vehicle)
+	}
+	if errors.Is(err, db.ErrNotFound) {
+		return contract.PollVehicleResult{Outcome: contract.PollDisconnected}, nil
+	}
+	if err != nil {
+		return contract.PollVehicleResult{}, err
+	}
+	platform, err := p.activities.platform(status.API)
+	if err != nil {
+		return contract.PollVehicleResult{}, err
+	}
+	p.wanted = p.signals(status.API)
+	p.calls = platform.CallsFor(p.wanted)
+	left, err := p.activities.spendBudget(ctx, p.vehicle, p.calls)
+	if err != nil {
+		return contract.PollVehicleResult{}, err
+	}
+	if !left.allowed {
+		return p.deferred(ctx, left)
+	}
+	return p.ask(ctx, grantOf(status))
+}
+
+// signals are what is worth asking for: under v2 every signal costs a call and may
+// wake the car, so that it is the odometer alone; v3 gives all that Smartcar has stored for one.
+func (p *vehiclePoll) signals(api string) []string {
+	wanted := []string{smartcar.CodeOdometer}
+	if api == db.APIv3 {
+		others := slices.DeleteFunc(p.target.Signals, func(code string) bool { return code == smartcar.CodeOdometer })
+		wanted = append(wanted, others...)
+	}
+	return wanted
+}
+
+func (p *vehiclePoll) deferred(ctx context.Context, left room) (contract.PollVehicleResult, error) {
+	result := contract.PollVehicleResult{Outcome: contract.PollDeferred, TryAgainAt: left.vehicleAt, StopUntil: left.applicationAt}
+	if !left.applicationAt.IsZero() {
+		return result, nil // it is not this vehicle that must wait
+	}
+	return result, p.activities.deps.Store.SettlePoll(ctx, db.SettledPoll{
+		SmartcarVehicleID: p.vehicle, Outcome: string(contract.PollDeferred), NotBefore: left.vehicleAt,
+	})
+}
+
+func (p *vehiclePoll) ask(ctx context.Context, grant grant) (contract.PollVehicleResult, error) {
+	var poll smartcar.Poll
+	callErr := p.activities.withCredential(ctx, grant, func(platform Platform, credential smartcar.Credential) (err error) {
+		poll, err = platform.Readings(ctx, credential, p.vehicle, p.wanted)
+		return err
+	})
+	if callErr != nil && !isAnswer(callErr) {
+		return contract.PollVehicleResult{}, callErr
+	}
+	left, err := p.activities.observeBudget(ctx, p.vehicle, p.calls, cmp.Or(callErr, poll.Limited))
+	if err != nil {
+		return contract.PollVehicleResult{}, err
+	}
+	result := contract.PollVehicleResult{StopUntil: left.applicationAt}
+	if callErr != nil {
+		result.Outcome = outcomeOfReaction(pollReaction(callErr))
+		p.activities.deps.Logger.Warn("vehicle.poll_refused", slog.String("vehicleId", p.vehicle), slog.String("error", callErr.Error()))
+	} else if result, err = p.keep(ctx, poll, result); err != nil {
+		return contract.PollVehicleResult{}, err
+	}
+	settled := db.SettledPoll{SmartcarVehicleID: p.vehicle, Outcome: string(result.Outcome), NotBefore: left.vehicleAt}
+	if isPutOff(result.Outcome) {
+		settled.NotBefore = latest(left.vehicleAt, p.askedAt.Add(pollPause))
+		result.TryAgainAt = settled.NotBefore
+	} else {
+		settled.AskedAt, settled.Unchanged = p.askedAt, result.Outcome != contract.PollReceived
+	}
+	return result, p.activities.deps.Store.SettlePoll(ctx, settled)
+}
+
+// isPutOff says that Smartcar has not answered for the vehicle, and is to be asked again.
+func isPutOff(outcome contract.PollOutcome) bool {
+	return slices.Contains([]contract.PollOutcome{
+		contract.PollDeferred, contract.PollVehicleUnreachable, contract.PollSmartcarUnavailable, contract.PollNeedsOperator,
+	}, outcome)
+}
+
+// pollPause is the least time before what was not answered is asked again.
+const pollPause = 5 * time.Minute
+
+// keep puts the answer into the ledger, unless its odometer reading is there already.
+func (p *vehiclePoll) keep(
+	ctx context.Context, poll smartcar.Poll, result contract.PollVehicleResult,
+) (contract.PollVehicleResult, error) {
+	var err error
+	if result.Outcome, err = p.judge(ctx, poll.Signals); err != nil {
+		return result, err
+	}
+	if result.Outcome == contract.PollNothingNew || len(poll.Signals) == 0 {
+		return result, nil
+	}
+	id, body, err := smartcar.PolledState{VehicleID: p.vehicle, Signals: poll.Signals, PolledAt: p.askedAt}.Event()
+	if err != nil {
+		return result, err
+	}
+	added, err := p.activities.deps.Store.AppendPoll(ctx, db.Delivery{
+		EventID: id, EventType: db.EventTypePoll, SmartcarVehicleID: p.vehicle, Mode: string(smartcar.ModeLive),
+		DeliveryID: poll.RequestID, DeliveredAt: p.askedAt, ReceivedAt: p.activities.deps.Clock(), Payload: body,
+	})
+	if err != nil {
+		return result, err
+	}
+	if !added && result.Outcome == contract.PollReceived {
+		result.Outcome = contract.PollNothingNew
+	}
+	result.EventID = id
+	return result, nil
+}
+
+// judge says what the odometer among the signals comes to.
+func (p *vehiclePoll) judge(ctx context.Context, signals []smartcar.Signal) (contract.PollOutcome, error) {
+	place := slices.IndexFunc(signals, func(signal smartcar.Signal) bool { return signal.Code == smartcar.CodeOdometer })
+	if place < 0 {
+		return contract.PollNotGiven, nil
+	}
+	odometer := &signals[place]
+	if odometer.Failure != nil {
+		return outcomeOfReaction(odometer.Failure.Reaction()), nil
+	}
+	observedAt, _ := odometer.ObservedAt(p.askedAt, p.askedAt)
+	known, err := p.activities.deps.Store.IsObserved(ctx, p.target.VehicleID, observedAt.UTC().Truncate(time.Microsecond))
+	if err != nil {
+		return "", err
+	}
+	if known {
+		return contract.PollNothingNew, nil
+	}
+	return contract.PollReceived, nil
+}
+
+// isAnswer: the error is what Smartcar says, or that it says nothing, and not a fault of ours.
+func isAnswer(err error) bool {
+	var call *smartcar.CallError
+	return errors.As(err, &call) || errors.Is(err, errNeedsOwner) || errors.Is(err, errApplicationTokenRefused)
+}
+
+func pollReaction(err error) smartcar.Reaction {
+	switch {
+	case errors.Is(err, errNeedsOwner):
+		return smartcar.ReactionOwner
+	case errors.Is(err, errApplicationTokenRefused):
+		return smartcar.ReactionOperator
+	default:
+		return smartcar.ReactionTo(err)
+	}
+}
+
+// outcomeOfReaction says what a failed poll comes to. Source: Smartcar, "v2 error body".
+func outcomeOfReaction(reaction smartcar.Reaction) contract.PollOutcome {
+	switch reaction {
+	case smartcar.ReactionOwner, smartcar.ReactionRefreshOnce: // refreshed it has been
+		return contract.PollNeedsOwner
+	case smartcar.ReactionReconsent:
+		return contract.PollNoPermission
+	case smartcar.ReactionPermanent:
+		return contract.PollNotSupported
+	case smartcar.ReactionWaitForVehicle:
+		return contract.PollVehicleUnreachable
+	case smartcar.ReactionOperator:
+		return contract.PollNeedsOperator
+	case smartcar.ReactionDoNotRetry:
+		return contract.PollRefused
+	case smartcar.ReactionNone, smartcar.ReactionRetryLater, smartcar.ReactionWaitForApplication:
+		return contract.PollSmartcarUnavailable
+	default:
+		return contract.PollSmartcarUnavailable
+	}
+}
+
+func latest(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}

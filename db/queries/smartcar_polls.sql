@@ -1,0 +1,119 @@
+-- name: LockPolling :one
+SELECT budget FROM smartcar_polling FOR UPDATE;
+
+-- name: PollBudgetOfVehicle :one
+SELECT COALESCE((SELECT budget FROM smartcar_polls WHERE smartcar_vehicle_id = @smartcar_vehicle_id), '{}')::jsonb AS budget;
+
+-- name: StorePollBudget :exec
+WITH shared AS (
+    UPDATE smartcar_polling SET budget = @application
+)
+INSERT INTO smartcar_polls (smartcar_vehicle_id, budget) VALUES (@smartcar_vehicle_id, @vehicle)
+ON CONFLICT (smartcar_vehicle_id) DO UPDATE SET budget = EXCLUDED.budget, updated_at = now();
+
+-- name: SettlePoll :exec
+-- An answer counts from the moment of asking, so that what arrived meanwhile is not taken for older.
+INSERT INTO smartcar_polls AS poll (smartcar_vehicle_id, outcome, polled_at, unchanged, not_before)
+VALUES (@smartcar_vehicle_id, @outcome, sqlc.narg(polled_at), CASE WHEN @is_unchanged::boolean THEN 1 ELSE 0 END, sqlc.narg(not_before))
+ON CONFLICT (smartcar_vehicle_id) DO UPDATE
+SET outcome = EXCLUDED.outcome,
+    polled_at = COALESCE(EXCLUDED.polled_at, poll.polled_at),
+    unchanged = CASE WHEN @is_unchanged::boolean THEN poll.unchanged + 1
+                     WHEN EXCLUDED.polled_at IS NOT NULL THEN 0
+                     ELSE poll.unchanged END,
+    not_before = EXCLUDED.not_before,
+    updated_at = now();
+
+-- name: PollTarget :one
+-- The vehicle behind a connection, and the signals that it has ever given and still can.
+SELECT connection.vehicle_id,
+       ARRAY(SELECT signal.data_type
+             FROM vehicle_signals AS signal
+             WHERE signal.smartcar_vehicle_id = connection.smartcar_vehicle_id AND signal.supported
+               AND signal.reported_at IS NOT NULL
+             ORDER BY signal.data_type)::text[] AS signals
+FROM smartcar_vehicles AS connection
+WHERE connection.smartcar_vehicle_id = @smartcar_vehicle_id AND connection.is_active;
+
+-- name: IsObserved :one
+SELECT EXISTS(SELECT FROM odometer_readings WHERE vehicle_id = @vehicle_id AND observed_at = @observed_at)::boolean AS known;
+
+-- name: PollCandidates :many
+-- Active vehicles that have been silent for longer than is usual for them, or that have not been
+-- heard from since the newest outage ended, with what stands in the way of polling them. Usual
+-- is twice the gap that nine in ten of a vehicle's latest webhooks keep to; each answer without
+-- news doubles it, so that a parked car is left to sleep.
+WITH newest AS (
+    SELECT max(COALESCE(ended_at, detected_at))::timestamptz AS over_at
+    FROM webhook_outages
+    WHERE detected_at > sqlc.arg(asked_at)::timestamptz - interval '7 days'
+), heard AS (
+    SELECT connection.smartcar_vehicle_id, connection.vehicle_id, connection.api, connection.connection_state,
+           connection.degraded, connection.permissions, connection.created_at,
+           COALESCE(family.status = 'active', false) AS has_tokens,
+           COALESCE(odometer.supported, true) AS supported,
+           GREATEST(odometer.reported_at, connection.created_at) AS heard_at,
+           poll.polled_at, poll.not_before, COALESCE(poll.outcome, '') AS outcome, COALESCE(poll.unchanged, 0) AS unchanged
+    FROM smartcar_vehicles AS connection
+    LEFT JOIN smartcar_tokens AS family ON family.id = connection.token_id
+    LEFT JOIN vehicle_signals AS odometer
+           ON odometer.smartcar_vehicle_id = connection.smartcar_vehicle_id AND odometer.data_type = @odometer_code
+    LEFT JOIN smartcar_polls AS poll ON poll.smartcar_vehicle_id = connection.smartcar_vehicle_id
+    WHERE connection.is_active
+), judged AS (
+    SELECT heard.smartcar_vehicle_id, heard.api, heard.connection_state, heard.degraded, heard.permissions, heard.has_tokens,
+           heard.supported, heard.heard_at, heard.polled_at, heard.not_before, heard.outcome,
+           COALESCE(heard.heard_at < newest.over_at AND COALESCE(heard.polled_at < newest.over_at, true), false) AS after_outage,
+           LEAST(
+               CASE WHEN rhythm.gaps >= 3 THEN GREATEST(2 * rhythm.usual, make_interval(secs => @shortest_seconds::double precision))
+                    ELSE make_interval(secs => @unknown_seconds::double precision) END * power(2, LEAST(heard.unchanged, 8)),
+               make_interval(secs => @longest_seconds::double precision)) AS allowed
+    FROM heard
+    CROSS JOIN newest
+    CROSS JOIN LATERAL (
+        SELECT count(*) AS gaps, percentile_cont(0.9) WITHIN GROUP (ORDER BY gap) AS usual
+        FROM (
+            SELECT observed_at - lag(observed_at) OVER (ORDER BY observed_at) AS gap
+            FROM (
+                SELECT reading.observed_at
+                FROM odometer_readings AS reading
+                WHERE reading.vehicle_id = heard.vehicle_id AND reading.source_type = 'webhook'
+                ORDER BY reading.observed_at DESC
+                LIMIT 21
+            ) AS latest
+        ) AS gaps
+        WHERE gap > interval '0'
+    ) AS rhythm
+)
+SELECT smartcar_vehicle_id, api, after_outage::boolean AS after_outage, heard_at::timestamptz AS heard_at,
+       not_before, outcome::text AS outcome,
+       (CASE WHEN connection_state <> 'connected' OR degraded OR (api = 'v2' AND NOT has_tokens) THEN 'needs_owner'
+             WHEN cardinality(permissions) > 0 AND NOT (@odometer_permission::text = ANY (permissions)) THEN 'no_permission'
+             WHEN NOT supported THEN 'not_supported'
+             WHEN not_before > @asked_at::timestamptz THEN 'deferred'
+             ELSE '' END)::text AS obstacle
+FROM judged
+WHERE after_outage OR GREATEST(heard_at, polled_at) + allowed < @asked_at::timestamptz
+ORDER BY after_outage DESC, heard_at, smartcar_vehicle_id;
+
+-- name: ReconciledVehicles :many
+-- How connections stand since a moment: whether their odometer came, what a poll came to, and what
+-- became of the answer that it put into the ledger. The ledger is read from that moment on only.
+WITH answer AS (
+    SELECT DISTINCT ON (ledger.smartcar_vehicle_id) ledger.smartcar_vehicle_id, ledger.status, ledger.outcome, ledger.failure_class
+    FROM smartcar_webhook_events AS ledger
+    WHERE ledger.created_at >= sqlc.arg(since)::timestamptz AND ledger.event_type = @poll_event_type
+    ORDER BY ledger.smartcar_vehicle_id, ledger.created_at DESC
+)
+SELECT connection.smartcar_vehicle_id, connection.is_active AS active,
+       COALESCE(odometer.reported_at >= sqlc.arg(since)::timestamptz, false)::boolean AS heard,
+       (CASE WHEN poll.polled_at >= sqlc.arg(since)::timestamptz THEN poll.outcome ELSE '' END)::text AS outcome,
+       (CASE WHEN answer.status = 'processed' THEN answer.outcome ELSE '' END)::text AS event_outcome,
+       (CASE WHEN answer.status = 'failed' THEN answer.failure_class ELSE '' END)::text AS failure_class
+FROM smartcar_vehicles AS connection
+LEFT JOIN vehicle_signals AS odometer
+       ON odometer.smartcar_vehicle_id = connection.smartcar_vehicle_id AND odometer.data_type = @odometer_code
+LEFT JOIN smartcar_polls AS poll ON poll.smartcar_vehicle_id = connection.smartcar_vehicle_id
+LEFT JOIN answer ON answer.smartcar_vehicle_id = connection.smartcar_vehicle_id
+WHERE connection.smartcar_vehicle_id = ANY (@smartcar_vehicle_ids::text[])
+ORDER BY connection.smartcar_vehicle_id;
