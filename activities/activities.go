@@ -23,6 +23,8 @@ type Deps struct {
 	Logger *slog.Logger
 	// Observer is told of every closed event; nil means nobody is.
 	Observer Observer
+	// PollObserver is told of every poll; nil means nobody is.
+	PollObserver PollObserver
 
 	// Vault keeps tokens; without one nothing that needs tokens works.
 	Vault *db.Vault
@@ -58,6 +60,12 @@ type Observer interface {
 	TokensRefreshed(ctx context.Context, result RefreshResult)
 	// NoticeClosed is called when a notice was delivered, or given up.
 	NoticeClosed(ctx context.Context, delivered bool)
+}
+
+// PollObserver counts polls.
+type PollObserver interface {
+	// VehiclePolled is called when a poll is settled.
+	VehiclePolled(ctx context.Context, outcome contract.PollOutcome)
 }
 
 // RefreshResult is what an attempt to have tokens refreshed came to.

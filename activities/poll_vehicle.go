@@ -28,6 +28,9 @@ func (a *Activities) PollVehicle(ctx context.Context, input contract.PollVehicle
 	if err != nil {
 		return contract.PollVehicleResult{}, classify(err)
 	}
+	if a.deps.PollObserver != nil {
+		a.deps.PollObserver.VehiclePolled(ctx, result.Outcome)
+	}
 	a.deps.Logger.Info("vehicle.polled", slog.String("vehicleId", run.vehicle), slog.String("outcome", string(result.Outcome)),
 		slog.String("eventId", result.EventID))
 	return result, nil

@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 
 	"github.com/urfave/cli/v3"
 
 	"github.com/milepost/milepost/api/smartcar"
 	"github.com/milepost/milepost/cmd/internal/config"
+	"github.com/milepost/milepost/cmd/internal/telemetry"
 	"github.com/milepost/milepost/cmd/internal/wiring"
 	"github.com/milepost/milepost/db"
 )
@@ -33,7 +35,7 @@ func vehiclesMigrateCommand(environment map[string]string, output, progress io.W
 			if err != nil {
 				return err
 			}
-			calls, err := wiring.NewSmartcar(settings.Smartcar)
+			calls, err := wiring.NewSmartcar(settings.Smartcar, telemetry.NewLogger(progress, slog.LevelWarn))
 			if err != nil {
 				return err
 			}

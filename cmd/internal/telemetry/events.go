@@ -10,6 +10,7 @@ import (
 
 	"github.com/milepost/milepost/activities"
 	"github.com/milepost/milepost/db"
+	"github.com/milepost/milepost/workflows/contract"
 )
 
 // EventMetrics counts how events, refreshes and notices end, and shows what waits.
@@ -19,6 +20,7 @@ type EventMetrics struct {
 	oldest  metric.Float64Gauge
 	tokens  metric.Int64Counter
 	notices metric.Int64Counter
+	polls   metric.Int64Counter
 }
 
 // NewEventMetrics makes the instruments.
@@ -33,8 +35,10 @@ func NewEventMetrics(meter metric.Meter) (*EventMetrics, error) {
 		metric.WithDescription("Attempts to have tokens refreshed, by what they came to."))
 	notices, err5 := meter.Int64Counter("milepost_notices_closed",
 		metric.WithDescription("Notices to the application that were delivered, or given up."))
-	metrics := &EventMetrics{closed: closed, depth: depth, oldest: oldest, tokens: tokens, notices: notices}
-	return metrics, errors.Join(err, err2, err3, err4, err5)
+	polls, err6 := meter.Int64Counter("milepost_polls",
+		metric.WithDescription("Polls of vehicles that should have been heard from, by what they came to."))
+	metrics := &EventMetrics{closed: closed, depth: depth, oldest: oldest, tokens: tokens, notices: notices, polls: polls}
+	return metrics, errors.Join(err, err2, err3, err4, err5, err6)
 }
 
 // TokensRefreshed counts one attempt to have tokens refreshed.
@@ -50,6 +54,11 @@ func (m *EventMetrics) NoticeClosed(ctx context.Context, delivered bool) {
 // EventClosed counts one closed event under its outcome or failure class.
 func (m *EventMetrics) EventClosed(ctx context.Context, result string) {
 	m.closed.Add(ctx, 1, metric.WithAttributes(attribute.String("result", result)))
+}
+
+// VehiclePolled counts one poll.
+func (m *EventMetrics) VehiclePolled(ctx context.Context, outcome contract.PollOutcome) {
+	m.polls.Add(ctx, 1, metric.WithAttributes(attribute.String("outcome", string(outcome))))
 }
 
 // BacklogReader counts what waits.

@@ -116,7 +116,7 @@ func (p *process) openSmartcar(context.Context) error {
 		return err
 	}
 	p.vault = db.NewVault(p.tokens, cipher)
-	if p.smartcar, err = NewSmartcar(p.options.Config.Smartcar); err != nil {
+	if p.smartcar, err = NewSmartcar(p.options.Config.Smartcar, p.logger); err != nil {
 		return err
 	}
 	p.activities, err = p.newActivities()

@@ -29,8 +29,8 @@ type Smartcar struct {
 	V3                *smartcar.V3Client
 }
 
-// NewSmartcar prepares the calls; nil when Connect is not configured.
-func NewSmartcar(settings config.Smartcar) (*Smartcar, error) {
+// NewSmartcar prepares the calls; nil when Connect is not configured. The logger hears of hosts that are not asked for a while.
+func NewSmartcar(settings config.Smartcar, logger *slog.Logger) (*Smartcar, error) {
 	if !settings.Configured() {
 		return nil, nil //nolint:nilnil // not configured is no fault
 	}
@@ -56,7 +56,11 @@ func NewSmartcar(settings config.Smartcar) (*Smartcar, error) {
 		Hosts: hosts, ClientID: iamID, ClientSecret: smartcar.Token(iamSecret.Reveal()),
 	})
 	// Without a time-out of its own, so that each call has the one that suits it.
-	outbound := &http.Client{Transport: smartcar.NewBreaker(nil, smartcar.BreakerSettings{})}
+	outbound := &http.Client{Transport: smartcar.NewBreaker(nil, smartcar.BreakerSettings{
+		OnChange: func(host, from, to string) {
+			logger.Warn("breaker.changed", slog.String("breaker", host), slog.String("from", from), slog.String("to", to))
+		},
+	})}
 	result.V2, errs[3] = smartcar.NewV2Client(smartcar.ClientConfig{Hosts: hosts, HTTP: outbound})
 	result.V3, errs[4] = smartcar.NewV3Client(smartcar.ClientConfig{Hosts: hosts, HTTP: outbound})
 	if err := errors.Join(errs[:]...); err != nil {
@@ -137,7 +141,7 @@ func (p *process) addConnect(deps *api.Deps) {
 func (p *process) newActivities() (*activities.Activities, error) {
 	settings := p.options.Config
 	deps := activities.Deps{
-		Store: p.store, Logger: p.logger, Observer: p.events, Vault: p.vault, Workflows: p.temporal,
+		Store: p.store, Logger: p.logger, Observer: p.events, PollObserver: p.events, Vault: p.vault, Workflows: p.temporal,
 		WebhookID: settings.WebhookID, Refreshing: activities.Refreshing(settings.TokenRefresh),
 		ShortestOutage: settings.ShortestOutage, PollLimits: smartcar.BudgetLimits{
 			Burst: settings.PollBurst, RefillInterval: settings.PollRefill,
