@@ -40,6 +40,8 @@ type Deps struct {
 	WebhookID string
 	// Refreshing says when tokens are refreshed.
 	Refreshing Refreshing
+	// Mode is that of the vehicles that owners connect; "" means live. Readings of others are invented, and never stored.
+	Mode smartcar.Mode
 	// PollLimits are what polls may ask of Smartcar; zero fields mean its published limits.
 	PollLimits smartcar.BudgetLimits
 	// ShortestOutage is the least silence of the ledger that can be an outage; zero means db.DefaultShortestOutage.

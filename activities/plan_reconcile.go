@@ -9,8 +9,12 @@ import (
 	"github.com/milepost/milepost/workflows/contract"
 )
 
-// pollsPerRun bounds a run's history. It is more than Smartcar allows at once.
-const pollsPerRun = 150
+const (
+	// pollsPerRun bounds a run's history. It is more than Smartcar allows at once.
+	pollsPerRun = 150
+	// outagesPerRun bounds a run's result; the log has them all.
+	outagesPerRun = 100
+)
 
 func odometerSignal() db.OdometerSignal {
 	return db.OdometerSignal{Code: smartcar.CodeOdometer, Permission: smartcar.PermissionOdometer}
@@ -19,8 +23,9 @@ func odometerSignal() db.OdometerSignal {
 // PlanReconcile searches the ledger for outages, and the fleet for vehicles that
 // should have been heard from.
 //
-// Idempotent: an outage is stored once, by its beginning; the rest is reading. Tried
-// again while the database is away.
+// Idempotent: an outage is stored once, by its beginning, and so a try whose answer
+// was lost leaves it out of the result of the next; it is in the log. The rest is
+// reading. Tried again while the database is away.
 func (a *Activities) PlanReconcile(
 	ctx context.Context, _ contract.PlanReconcileInput,
 ) (contract.PlanReconcileResult, error) {
@@ -31,11 +36,12 @@ func (a *Activities) PlanReconcile(
 	}
 	result := contract.PlanReconcileResult{Obstacles: map[contract.PollOutcome]int{}}
 	for _, outage := range outages {
-		a.deps.Logger.Warn("webhooks.outage", slog.Time("startedAt", outage.StartedAt), slog.Time("endedAt", outage.EndedAt),
-			slog.Float64("expectedDeliveries", outage.Expected))
-		result.Outages = append(result.Outages, contract.Outage{StartedAt: outage.StartedAt, EndedAt: outage.EndedAt})
+		a.logOutage(outage)
+		if len(result.Outages) < outagesPerRun {
+			result.Outages = append(result.Outages, contract.Outage{StartedAt: outage.StartedAt, EndedAt: outage.EndedAt})
+		}
 	}
-	if len(a.deps.Platforms) == 0 {
+	if a.deps.Vault == nil || len(a.deps.Platforms) == 0 {
 		return result, nil // nobody can be asked
 	}
 	candidates, err := a.deps.Store.PollCandidates(ctx, odometerSignal(), now)
@@ -56,6 +62,16 @@ func (a *Activities) PlanReconcile(
 		}
 	}
 	return result, nil
+}
+
+func (a *Activities) logOutage(outage db.Outage) {
+	attributes := []any{
+		slog.Time("startedAt", outage.StartedAt), slog.Float64("expectedDeliveries", outage.Expected),
+	}
+	if !outage.EndedAt.IsZero() {
+		attributes = append(attributes, slog.Time("endedAt", outage.EndedAt))
+	}
+	a.deps.Logger.Warn("webhooks.outage", attributes...)
 }
 
 // notRestored gives a deferred vehicle the reason why its last poll was put off, which says more.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/http"
 	"slices"
 	"time"
 
@@ -60,6 +61,9 @@ func (p *vehiclePoll) run(ctx context.Context) (contract.PollVehicleResult, erro
 	if err != nil {
 		return contract.PollVehicleResult{}, err
 	}
+	if status.API == db.APIv2 && status.TokenID == 0 {
+		return contract.PollVehicleResult{Outcome: contract.PollNeedsOwner}, nil
+	}
 	platform, err := p.activities.platform(status.API)
 	if err != nil {
 		return contract.PollVehicleResult{}, err
@@ -98,11 +102,7 @@ func (p *vehiclePoll) deferred(ctx context.Context, left room) (contract.PollVeh
 }
 
 func (p *vehiclePoll) ask(ctx context.Context, grant grant) (contract.PollVehicleResult, error) {
-	var poll smartcar.Poll
-	callErr := p.activities.withCredential(ctx, grant, func(platform Platform, credential smartcar.Credential) (err error) {
-		poll, err = platform.Readings(ctx, credential, p.vehicle, p.wanted)
-		return err
-	})
+	poll, callErr := p.readings(ctx, grant)
 	if callErr != nil && !isAnswer(callErr) {
 		return contract.PollVehicleResult{}, callErr
 	}
@@ -112,14 +112,19 @@ func (p *vehiclePoll) ask(ctx context.Context, grant grant) (contract.PollVehicl
 	}
 	result := contract.PollVehicleResult{StopUntil: left.applicationAt}
 	if callErr != nil {
-		result.Outcome = outcomeOfReaction(pollReaction(callErr))
+		result.Outcome = outcomeOfError(callErr)
 		p.activities.deps.Logger.Warn("vehicle.poll_refused", slog.String("vehicleId", p.vehicle), slog.String("error", callErr.Error()))
 	} else if result, err = p.keep(ctx, poll, result); err != nil {
 		return contract.PollVehicleResult{}, err
 	}
+	if callErr != nil && isOperatorsFault(callErr) && !errors.Is(callErr, smartcar.ErrBilling) {
+		// It would be the same for every vehicle. The limits of a plan are the budget's to judge.
+		result.StopUntil = latest(result.StopUntil, p.askedAt.Add(operatorPause))
+	}
 	settled := db.SettledPoll{SmartcarVehicleID: p.vehicle, Outcome: string(result.Outcome), NotBefore: left.vehicleAt}
 	if isPutOff(result.Outcome) {
-		settled.NotBefore = latest(left.vehicleAt, p.askedAt.Add(pollPause))
+		settled.Unanswered = result.Outcome != contract.PollNeedsOperator
+		settled.NotBefore = latest(left.vehicleAt, p.askedAt.Add(p.pause()))
 		result.TryAgainAt = settled.NotBefore
 	} else {
 		settled.AskedAt, settled.Unchanged = p.askedAt, result.Outcome != contract.PollReceived
@@ -127,33 +132,68 @@ func (p *vehiclePoll) ask(ctx context.Context, grant grant) (contract.PollVehicl
 	return result, p.activities.deps.Store.SettlePoll(ctx, settled)
 }
 
-// isPutOff says that Smartcar has not answered for the vehicle, and is to be asked again.
-func isPutOff(outcome contract.PollOutcome) bool {
-	return slices.Contains([]contract.PollOutcome{
-		contract.PollDeferred, contract.PollVehicleUnreachable, contract.PollSmartcarUnavailable, contract.PollNeedsOperator,
-	}, outcome)
+// readings asks Smartcar. A token that is refused for the odometer alone is refused.
+func (p *vehiclePoll) readings(ctx context.Context, grant grant) (poll smartcar.Poll, err error) {
+	err = p.activities.withCredential(ctx, grant, func(platform Platform, credential smartcar.Credential) (err error) {
+		poll, err = platform.Readings(ctx, credential, p.vehicle, p.wanted)
+		if odometer, sent := odometerOf(poll); err == nil && grant.api == db.APIv2 && sent &&
+			odometer.Failure.Reaction() == smartcar.ReactionRefreshOnce {
+			err = &smartcar.CallError{
+				Operation: "read signals: odometer", Kind: smartcar.ErrUnauthorized, HTTPStatus: http.StatusUnauthorized,
+				Type: odometer.Failure.Type, Code: odometer.Failure.Code, RequestID: poll.RequestID,
+			}
+		}
+		return err
+	})
+	return poll, err
 }
 
-// pollPause is the least time before what was not answered is asked again.
-const pollPause = 5 * time.Minute
+func odometerOf(poll smartcar.Poll) (odometer smartcar.Signal, sent bool) {
+	place := slices.IndexFunc(poll.Signals, func(signal smartcar.Signal) bool { return signal.Code == smartcar.CodeOdometer })
+	if place < 0 {
+		return smartcar.Signal{}, false
+	}
+	return poll.Signals[place], true
+}
+
+const (
+	// pollPause is the least time before what was not answered is asked again. Each time in a row doubles it: the
+	// attempt alone may wake a vehicle.
+	pollPause        = 5 * time.Minute
+	longestPollPause = 24 * time.Hour
+)
+
+func (p *vehiclePoll) pause() time.Duration {
+	pause := pollPause
+	for range p.target.Unanswered {
+		if pause *= 2; pause >= longestPollPause {
+			return longestPollPause
+		}
+	}
+	return pause
+}
 
 // keep puts the answer into the ledger, unless its odometer reading is there already.
 func (p *vehiclePoll) keep(
 	ctx context.Context, poll smartcar.Poll, result contract.PollVehicleResult,
 ) (contract.PollVehicleResult, error) {
-	var err error
-	if result.Outcome, err = p.judge(ctx, poll.Signals); err != nil {
-		return result, err
-	}
-	if result.Outcome == contract.PollNothingNew || len(poll.Signals) == 0 {
+	result.Outcome = contract.PollNotGiven
+	if len(poll.Signals) == 0 {
 		return result, nil
 	}
-	id, body, err := smartcar.PolledState{VehicleID: p.vehicle, Signals: poll.Signals, PolledAt: p.askedAt}.Event()
+	if odometer, sent := odometerOf(poll); sent {
+		var err error
+		if result.Outcome, err = p.judge(ctx, odometer); err != nil || result.Outcome == contract.PollNothingNew {
+			return result, err
+		}
+	}
+	mode := cmp.Or(p.activities.deps.Mode, smartcar.ModeLive)
+	id, body, err := smartcar.PolledState{VehicleID: p.vehicle, Mode: mode, Signals: poll.Signals, PolledAt: p.askedAt}.Event()
 	if err != nil {
 		return result, err
 	}
 	added, err := p.activities.deps.Store.AppendPoll(ctx, db.Delivery{
-		EventID: id, EventType: db.EventTypePoll, SmartcarVehicleID: p.vehicle, Mode: string(smartcar.ModeLive),
+		EventID: id, EventType: db.EventTypePoll, SmartcarVehicleID: p.vehicle, Mode: string(mode),
 		DeliveryID: poll.RequestID, DeliveredAt: p.askedAt, ReceivedAt: p.activities.deps.Clock(), Payload: body,
 	})
 	if err != nil {
@@ -166,64 +206,20 @@ func (p *vehiclePoll) keep(
 	return result, nil
 }
 
-// judge says what the odometer among the signals comes to.
-func (p *vehiclePoll) judge(ctx context.Context, signals []smartcar.Signal) (contract.PollOutcome, error) {
-	place := slices.IndexFunc(signals, func(signal smartcar.Signal) bool { return signal.Code == smartcar.CodeOdometer })
-	if place < 0 {
-		return contract.PollNotGiven, nil
-	}
-	odometer := &signals[place]
+// judge says what the odometer comes to.
+func (p *vehiclePoll) judge(ctx context.Context, odometer smartcar.Signal) (contract.PollOutcome, error) {
 	if odometer.Failure != nil {
-		return outcomeOfReaction(odometer.Failure.Reaction()), nil
+		return outcomeOfFailure(odometer.Failure), nil
+	}
+	if _, isReading := odometer.Number(); !isReading {
+		return contract.PollNotGiven, nil
 	}
 	observedAt, _ := odometer.ObservedAt(p.askedAt, p.askedAt)
 	known, err := p.activities.deps.Store.IsObserved(ctx, p.target.VehicleID, observedAt.UTC().Truncate(time.Microsecond))
-	if err != nil {
-		return "", err
-	}
 	if known {
-		return contract.PollNothingNew, nil
+		return contract.PollNothingNew, err
 	}
-	return contract.PollReceived, nil
-}
-
-// isAnswer: the error is what Smartcar says, or that it says nothing, and not a fault of ours.
-func isAnswer(err error) bool {
-	var call *smartcar.CallError
-	return errors.As(err, &call) || errors.Is(err, errNeedsOwner) || errors.Is(err, errApplicationTokenRefused)
-}
-
-func pollReaction(err error) smartcar.Reaction {
-	switch {
-	case errors.Is(err, errNeedsOwner):
-		return smartcar.ReactionOwner
-	case errors.Is(err, errApplicationTokenRefused):
-		return smartcar.ReactionOperator
-	default:
-		return smartcar.ReactionTo(err)
-	}
-}
-
-// outcomeOfReaction says what a failed poll comes to. Source: Smartcar, "v2 error body".
-func outcomeOfReaction(reaction smartcar.Reaction) contract.PollOutcome {
-	switch reaction {
-	case smartcar.ReactionOwner, smartcar.ReactionRefreshOnce: // refreshed it has been
-		return contract.PollNeedsOwner
-	case smartcar.ReactionReconsent:
-		return contract.PollNoPermission
-	case smartcar.ReactionPermanent:
-		return contract.PollNotSupported
-	case smartcar.ReactionWaitForVehicle:
-		return contract.PollVehicleUnreachable
-	case smartcar.ReactionOperator:
-		return contract.PollNeedsOperator
-	case smartcar.ReactionDoNotRetry:
-		return contract.PollRefused
-	case smartcar.ReactionNone, smartcar.ReactionRetryLater, smartcar.ReactionWaitForApplication:
-		return contract.PollSmartcarUnavailable
-	default:
-		return contract.PollSmartcarUnavailable
-	}
+	return contract.PollReceived, err
 }
 
 func latest(a, b time.Time) time.Time {

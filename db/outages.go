@@ -30,26 +30,31 @@ type Outage struct {
 
 // DetectOutages searches what the ledger has received since the last search for
 // silences in which deliveries were due, whatever was down: the receiver, its
-// database or its network. It gives those that are new or have changed.
-func (s *Store) DetectOutages(ctx context.Context, shortest time.Duration, now time.Time) ([]Outage, error) {
-	rows, err := s.queries.DetectOutages(ctx, dbsqlc.DetectOutagesParams{
-		AskedAt: now, ShortestSeconds: shortest.Seconds(), LeastExpected: leastExpected, PollEventType: EventTypePoll,
+// database or its network. It gives those that are new, and those known before that
+// have ended since. One search is under way at a time, across all processes.
+func (s *Store) DetectOutages(ctx context.Context, shortest time.Duration, now time.Time) (outages []Outage, err error) {
+	err = s.inTransaction(ctx, "detect outages", func(queries *dbsqlc.Queries) error {
+		// A statement of its own, so that the search sees what the one before it has stored.
+		if _, err := queries.LockPolling(ctx); err != nil {
+			return translate("lock the search for outages", err)
+		}
+		rows, err := queries.DetectOutages(ctx, dbsqlc.DetectOutagesParams{
+			AskedAt: now, ShortestSeconds: shortest.Seconds(), LeastExpected: leastExpected, PollEventType: EventTypePoll,
+		})
+		for _, row := range rows {
+			outages = append(outages, outageOf(dbsqlc.ListOutagesRow(row)))
+		}
+		return translate("detect outages", err)
 	})
-	if err != nil {
-		return nil, translate("detect outages", err)
-	}
-	outages := make([]Outage, len(rows))
-	for i, row := range rows {
-		outages[i] = outageOf(dbsqlc.ListOutagesRow(row))
-	}
-	return outages, nil
+	return outages, err
 }
 
 // RequestReconcile names a time for which webhooks may be lost, and asks for the
-// workflow that polls every vehicle once on that account.
+// workflow that polls once on that account every vehicle that has not been heard from
+// since until, or since now if until is later. ErrRejected when since is not before it.
 func (s *Store) RequestReconcile(ctx context.Context, since, until time.Time) error {
 	return s.inTransaction(ctx, "request reconciliation", func(queries *dbsqlc.Queries) error {
-		err := queries.RequestOutage(ctx, dbsqlc.RequestOutageParams{StartedAt: since, EndedAt: &until})
+		err := queries.RequestOutage(ctx, dbsqlc.RequestOutageParams{StartedAt: since, EndedAt: until})
 		if err != nil {
 			return translate("name outage", err)
 		}

@@ -66,6 +66,8 @@ type PollTarget struct {
 	VehicleID int64
 	// Signals are those that it has ever given and can still give.
 	Signals []string
+	// Unanswered is how many polls in a row it did not answer.
+	Unanswered int32
 }
 
 // PollTarget loads a vehicle that is to be polled; ErrNotFound when it is not connected any more.
@@ -117,6 +119,8 @@ type SettledPoll struct {
 	AskedAt time.Time
 	// Unchanged: the answer held nothing new.
 	Unchanged bool
+	// Unanswered: the poll counts in PollTarget.Unanswered; an answer counts that from none again.
+	Unanswered bool
 	// NotBefore is when to try again what was not answered; zero means at any time.
 	NotBefore time.Time
 }
@@ -124,7 +128,8 @@ type SettledPoll struct {
 // SettlePoll notes how a poll ended.
 func (s *Store) SettlePoll(ctx context.Context, poll SettledPoll) error {
 	return translate("settle poll", s.queries.SettlePoll(ctx, dbsqlc.SettlePollParams{
-		SmartcarVehicleID: poll.SmartcarVehicleID, Outcome: poll.Outcome, IsUnchanged: poll.Unchanged,
+		SmartcarVehicleID: poll.SmartcarVehicleID, Outcome: poll.Outcome,
+		IsUnchanged: poll.Unchanged, IsUnanswered: poll.Unanswered,
 		PolledAt: pointerUnlessZero(poll.AskedAt), NotBefore: pointerUnlessZero(poll.NotBefore),
 	}))
 }

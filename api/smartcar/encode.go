@@ -15,6 +15,7 @@ const PollEventPrefix = "poll:"
 // PolledState is the answer to a poll, to be taken for a delivery.
 type PolledState struct {
 	VehicleID string
+	Mode      Mode     // that of the application's connections
 	Signals   []Signal // of Poll
 	// PolledAt is when the vehicle was asked.
 	PolledAt time.Time
@@ -45,7 +46,7 @@ func (p PolledState) Event() (id string, body []byte, err error) {
 	var event wireEvent
 	event.EventID, event.EventType = id, TypeVehicleState
 	event.Data.Vehicle.ID, event.Data.Signals = p.VehicleID, encoded
-	event.Meta.DeliveredAt, event.Meta.Version, event.Meta.Mode = p.PolledAt.UnixMilli(), "4.0", ModeLive
+	event.Meta.DeliveredAt, event.Meta.Version, event.Meta.Mode = p.PolledAt.UnixMilli(), "4.0", p.Mode
 	event.Meta.SignalCount = len(signals)
 	body, err = json.Marshal(event)
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 func polledState() smartcar.PolledState {
 	at := time.Date(2026, 11, 20, 10, 0, 0, 123e6, time.UTC)
 	return smartcar.PolledState{
-		VehicleID: "a4c1b7d2-8e0f-4b6a-9f3d-2d5e6c7b8a90", PolledAt: at.Add(time.Minute),
+		VehicleID: "a4c1b7d2-8e0f-4b6a-9f3d-2d5e6c7b8a90", Mode: smartcar.ModeLive, PolledAt: at.Add(time.Minute),
 		Signals: []smartcar.Signal{{
 			Code: smartcar.CodeOdometer, Name: "TraveledDistance", Group: "Odometer",
 			Body: json.RawMessage(`{"value":104.320,"unit":"km"}`), Value: json.RawMessage(`104.320`), Unit: "km",

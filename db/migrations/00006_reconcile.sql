@@ -7,6 +7,7 @@ CREATE TABLE smartcar_polls (
     outcome             text        NOT NULL DEFAULT '', -- of the last poll
     polled_at           timestamptz, -- the last poll that was answered, be it with a refusal
     unchanged           integer     NOT NULL DEFAULT 0, -- answers in a row that held nothing new
+    unanswered          integer     NOT NULL DEFAULT 0, -- polls in a row that the vehicle did not answer
     not_before          timestamptz, -- when to try again what was not answered
     updated_at          timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT smartcar_polls_connection_fk
@@ -17,7 +18,7 @@ CREATE TABLE smartcar_polls (
 CREATE TABLE smartcar_polling (
     only_row             boolean PRIMARY KEY DEFAULT true,
     budget               jsonb NOT NULL DEFAULT '{}', -- the application's part
-    ledger_checked_until timestamptz, -- how far the ledger was searched for outages
+    ledger_checked_until timestamptz, -- the newest delivery that a search for outages has seen
     CONSTRAINT smartcar_polling_only_row CHECK (only_row)
 );
 INSERT INTO smartcar_polling DEFAULT VALUES;
@@ -30,7 +31,8 @@ CREATE TABLE webhook_outages (
     expected    double precision NOT NULL DEFAULT 0, -- deliveries that were to be expected meanwhile
     detected_at timestamptz NOT NULL,
     CONSTRAINT webhook_outages_pkey PRIMARY KEY (source, started_at),
-    CONSTRAINT webhook_outages_source_known CHECK (source IN ('ledger', 'requested'))
+    CONSTRAINT webhook_outages_source_known CHECK (source IN ('ledger', 'requested')),
+    CONSTRAINT webhook_outages_ends_after_start CHECK (ended_at > started_at)
 );
 CREATE INDEX webhook_outages_detected ON webhook_outages (detected_at);
 

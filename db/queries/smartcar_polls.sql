@@ -13,26 +13,39 @@ ON CONFLICT (smartcar_vehicle_id) DO UPDATE SET budget = EXCLUDED.budget, update
 
 -- name: SettlePoll :exec
 -- An answer counts from the moment of asking, so that what arrived meanwhile is not taken for older.
-INSERT INTO smartcar_polls AS poll (smartcar_vehicle_id, outcome, polled_at, unchanged, not_before)
-VALUES (@smartcar_vehicle_id, @outcome, sqlc.narg(polled_at), CASE WHEN @is_unchanged::boolean THEN 1 ELSE 0 END, sqlc.narg(not_before))
+-- A reading that was observed since the poll before ends the row of answers without news.
+INSERT INTO smartcar_polls AS poll (smartcar_vehicle_id, outcome, polled_at, unchanged, unanswered, not_before)
+VALUES (@smartcar_vehicle_id, @outcome, sqlc.narg(polled_at), CASE WHEN @is_unchanged::boolean THEN 1 ELSE 0 END,
+        CASE WHEN @is_unanswered::boolean THEN 1 ELSE 0 END, sqlc.narg(not_before))
 ON CONFLICT (smartcar_vehicle_id) DO UPDATE
 SET outcome = EXCLUDED.outcome,
     polled_at = COALESCE(EXCLUDED.polled_at, poll.polled_at),
-    unchanged = CASE WHEN @is_unchanged::boolean THEN poll.unchanged + 1
-                     WHEN EXCLUDED.polled_at IS NOT NULL THEN 0
-                     ELSE poll.unchanged END,
+    unchanged = CASE WHEN EXCLUDED.polled_at IS NULL THEN poll.unchanged
+                     WHEN NOT @is_unchanged::boolean THEN 0
+                     WHEN EXISTS (
+                         SELECT FROM smartcar_vehicles AS connection
+                         JOIN odometer_readings AS reading ON reading.vehicle_id = connection.vehicle_id
+                         WHERE connection.smartcar_vehicle_id = poll.smartcar_vehicle_id AND reading.observed_at > poll.polled_at
+                     ) THEN 1
+                     ELSE poll.unchanged + 1 END,
+    unanswered = CASE WHEN EXCLUDED.polled_at IS NOT NULL THEN 0
+                      WHEN @is_unanswered::boolean THEN poll.unanswered + 1
+                      ELSE poll.unanswered END,
     not_before = EXCLUDED.not_before,
     updated_at = now();
 
 -- name: PollTarget :one
--- The vehicle behind a connection, and the signals that it has ever given and still can.
+-- The vehicle behind a connection, the signals that it has ever given and still can, and how many
+-- polls in a row were not answered.
 SELECT connection.vehicle_id,
        ARRAY(SELECT signal.data_type
              FROM vehicle_signals AS signal
              WHERE signal.smartcar_vehicle_id = connection.smartcar_vehicle_id AND signal.supported
                AND signal.reported_at IS NOT NULL
-             ORDER BY signal.data_type)::text[] AS signals
+             ORDER BY signal.data_type)::text[] AS signals,
+       COALESCE(poll.unanswered, 0)::integer AS unanswered
 FROM smartcar_vehicles AS connection
+LEFT JOIN smartcar_polls AS poll ON poll.smartcar_vehicle_id = connection.smartcar_vehicle_id
 WHERE connection.smartcar_vehicle_id = @smartcar_vehicle_id AND connection.is_active;
 
 -- name: IsObserved :one
@@ -42,14 +55,15 @@ SELECT EXISTS(SELECT FROM odometer_readings WHERE vehicle_id = @vehicle_id AND o
 -- Active vehicles that have been silent for longer than is usual for them, or that have not been
 -- heard from since the newest outage ended, with what stands in the way of polling them. Usual
 -- is twice the gap that nine in ten of a vehicle's latest webhooks keep to; each answer without
--- news doubles it, so that a parked car is left to sleep.
+-- news doubles it, so that a parked car is left to sleep, until a newer reading comes. A refusal
+-- for good holds until the vehicle is heard from after all, or its connection changes.
 WITH newest AS (
     SELECT max(COALESCE(ended_at, detected_at))::timestamptz AS over_at
     FROM webhook_outages
     WHERE detected_at > sqlc.arg(asked_at)::timestamptz - interval '7 days'
 ), heard AS (
     SELECT connection.smartcar_vehicle_id, connection.vehicle_id, connection.api, connection.connection_state,
-           connection.degraded, connection.permissions, connection.created_at,
+           connection.degraded, connection.permissions, connection.updated_at,
            COALESCE(family.status = 'active', false) AS has_tokens,
            COALESCE(odometer.supported, true) AS supported,
            GREATEST(odometer.reported_at, connection.created_at) AS heard_at,
@@ -62,18 +76,21 @@ WITH newest AS (
     WHERE connection.is_active
 ), judged AS (
     SELECT heard.smartcar_vehicle_id, heard.api, heard.connection_state, heard.degraded, heard.permissions, heard.has_tokens,
-           heard.supported, heard.heard_at, heard.polled_at, heard.not_before, heard.outcome,
+           heard.supported, heard.heard_at, heard.updated_at, heard.polled_at, heard.not_before, heard.outcome,
            COALESCE(heard.heard_at < newest.over_at AND COALESCE(heard.polled_at < newest.over_at, true), false) AS after_outage,
            LEAST(
                CASE WHEN rhythm.gaps >= 3 THEN GREATEST(2 * rhythm.usual, make_interval(secs => @shortest_seconds::double precision))
-                    ELSE make_interval(secs => @unknown_seconds::double precision) END * power(2, LEAST(heard.unchanged, 8)),
+                    ELSE make_interval(secs => @unknown_seconds::double precision) END
+                   * power(2, CASE WHEN rhythm.newest_at > heard.polled_at THEN 0 ELSE LEAST(heard.unchanged, 8) END),
                make_interval(secs => @longest_seconds::double precision)) AS allowed
     FROM heard
     CROSS JOIN newest
     CROSS JOIN LATERAL (
-        SELECT count(*) AS gaps, percentile_cont(0.9) WITHIN GROUP (ORDER BY gap) AS usual
+        SELECT count(gap) FILTER (WHERE gap > interval '0') AS gaps,
+               percentile_cont(0.9) WITHIN GROUP (ORDER BY gap) FILTER (WHERE gap > interval '0') AS usual,
+               max(observed_at) AS newest_at
         FROM (
-            SELECT observed_at - lag(observed_at) OVER (ORDER BY observed_at) AS gap
+            SELECT observed_at, observed_at - lag(observed_at) OVER (ORDER BY observed_at) AS gap
             FROM (
                 SELECT reading.observed_at
                 FROM odometer_readings AS reading
@@ -82,7 +99,6 @@ WITH newest AS (
                 LIMIT 21
             ) AS latest
         ) AS gaps
-        WHERE gap > interval '0'
     ) AS rhythm
 )
 SELECT smartcar_vehicle_id, api, after_outage::boolean AS after_outage, heard_at::timestamptz AS heard_at,
@@ -90,6 +106,7 @@ SELECT smartcar_vehicle_id, api, after_outage::boolean AS after_outage, heard_at
        (CASE WHEN connection_state <> 'connected' OR degraded OR (api = 'v2' AND NOT has_tokens) THEN 'needs_owner'
              WHEN cardinality(permissions) > 0 AND NOT (@odometer_permission::text = ANY (permissions)) THEN 'no_permission'
              WHEN NOT supported THEN 'not_supported'
+             WHEN outcome IN ('no_permission', 'not_supported') AND polled_at >= GREATEST(heard_at, updated_at) THEN outcome
              WHEN not_before > @asked_at::timestamptz THEN 'deferred'
              ELSE '' END)::text AS obstacle
 FROM judged

@@ -124,7 +124,13 @@ func (r *Requests) see(ctx context.Context, request db.WorkflowRequest) {
 	ctx, cancel := context.WithTimeout(ctx, r.deps.Lease)
 	defer cancel()
 	attributes := []any{slog.String("kind", request.Kind)}
-	if err := r.start(ctx, request); err != nil {
+	err := r.start(ctx, request)
+	if errors.Is(err, errStillRunning) {
+		r.outage.over()
+		r.deps.Logger.Info("requests.waiting", attributes...)
+		return
+	}
+	if err != nil {
 		r.deps.Logger.Warn("requests.start_failed", append(attributes, slog.String("error", err.Error()))...)
 		if isOutage(err) {
 			r.outage.noticed()
@@ -137,6 +143,9 @@ func (r *Requests) see(ctx context.Context, request db.WorkflowRequest) {
 		r.deps.Logger.Warn("requests.not_closed", append(attributes, slog.String("error", err.Error()))...)
 	}
 }
+
+// errStillRunning: the request waits for a workflow to end, which is no fault.
+var errStillRunning = errors.New("a workflow with this ID is running")
 
 func (r *Requests) start(ctx context.Context, request db.WorkflowRequest) error {
 	options := client.StartWorkflowOptions{
@@ -159,6 +168,9 @@ func (r *Requests) start(ctx context.Context, request db.WorkflowRequest) error 
 		options.ID = contract.ReconcileID
 		options.WorkflowExecutionErrorWhenAlreadyStarted = true
 		_, err := r.deps.Temporal.ExecuteWorkflow(ctx, options, contract.ReconcileWorkflow, contract.ReconcileInput{})
+		if _, already := errors.AsType[*serviceerror.WorkflowExecutionAlreadyStarted](err); already {
+			return errStillRunning
+		}
 		return err
 	default:
 		options.ID = contract.DeliverNoticeID(request.Subject)

@@ -73,6 +73,10 @@ func delivering(subject string) db.WorkflowRequest {
 	return db.WorkflowRequest{Kind: db.RequestDeliverNotice, Subject: subject}
 }
 
+func reconciling() db.WorkflowRequest {
+	return db.WorkflowRequest{Kind: db.RequestReconcile, Subject: "requested"}
+}
+
 func (b *requestsBundle) request(t *testing.T, requests ...db.WorkflowRequest) {
 	t.Helper()
 	for _, each := range requests {

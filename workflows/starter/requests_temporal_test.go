@@ -1,8 +1,10 @@
 package starter_test
 
 import (
+	"context"
 	"log/slog"
 	"net"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -124,6 +126,59 @@ func TestRequestsWithTemporal(t *testing.T) {
 			require.Equal(t, test.again, first.WorkflowExecution.RunID != second.WorkflowExecution.RunID)
 		})
 	}
+}
+
+// reconcile runs until it is told to go on.
+func reconcile(ctx workflow.Context, _ contract.ReconcileInput) error {
+	workflow.GetSignalChannel(ctx, goOn).Receive(ctx, nil)
+	return nil
+}
+
+const goOn = "go-on"
+
+// countedTemporal counts the starts that were tried and answered.
+type countedTemporal struct {
+	client.Client
+
+	tried atomic.Int64
+}
+
+func (c *countedTemporal) ExecuteWorkflow(
+	ctx context.Context, options client.StartWorkflowOptions, workflow any, args ...any,
+) (client.WorkflowRun, error) {
+	defer c.tried.Add(1)
+	return c.Client.ExecuteWorkflow(ctx, options, workflow, args...)
+}
+
+func TestARequestToReconcileIsDoneAfterTheOneThatIsRunning(t *testing.T) {
+	t.Parallel()
+	connection := connectTemporal(t, map[string]any{contract.ReconcileWorkflow: reconcile})
+	b := setupRequests(t)
+	deps := b.deps()
+	temporal := &countedTemporal{Client: connection}
+	deps.Temporal, deps.Lease = temporal, shortLease
+	runRequests(t, deps)
+	end := func() (runID string) {
+		t.Helper()
+		runID = describe(t, connection, contract.ReconcileID).WorkflowExecution.RunID
+		require.NoError(t, connection.SignalWorkflow(t.Context(), contract.ReconcileID, runID, goOn, nil))
+		require.NoError(t, connection.GetWorkflow(t.Context(), contract.ReconcileID, runID).Get(t.Context(), nil))
+		return runID
+	}
+
+	b.request(t, reconciling())
+	b.awaitRemoved(t, 1)
+	running := describe(t, connection, contract.ReconcileID)
+	require.Equal(t, contract.ReconcileWorkflow, running.WorkflowType.Name)
+	require.Equal(t, enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING, running.Status)
+
+	b.request(t, reconciling())
+	eventually(t, func() bool { return temporal.tried.Load() >= 3 })
+	require.Equal(t, 1, b.left(t))
+	first := end()
+	b.awaitRemoved(t, 2)
+	require.Zero(t, b.left(t))
+	require.NotEqual(t, first, end(), "another one has looked since")
 }
 
 // received gives the signals that the last run has had.

@@ -55,6 +55,9 @@ func TestEachKindOfRequestBecomesItsWorkflow(t *testing.T) {
 			refreshing(vehicle, db.SignalRefreshNow), "token-refresh/" + vehicle, "TokenRefresh",
 			contract.TokenRefreshInput{SmartcarVehicleID: vehicle}, duplicate, []string{contract.SignalRefreshNow}, vehicle,
 		},
+		db.RequestReconcile: {
+			reconciling(), "reconcile", "Reconcile", contract.ReconcileInput{}, duplicate, nil, "",
+		},
 	} {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
@@ -109,6 +112,25 @@ func TestARequestWhoseWorkflowIsThereAlreadyIsDone(t *testing.T) {
 			require.Empty(t, b.codes.consents())
 		})
 	}
+}
+
+func TestARequestToReconcileWaitsForTheOneThatIsRunning(t *testing.T) {
+	t.Parallel()
+	b := setupRequests(t)
+	b.temporal.is(contract.ReconcileID, enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING)
+	b.request(t, reconciling(), connecting(consent))
+	deps := b.deps()
+	deps.Lease = shortLease
+	working := runRequests(t, deps)
+	eventually(t, func() bool { return b.temporal.triesByID()[contract.ReconcileID] >= 3 })
+	require.Equal(t, 1, b.left(t), "the others are not held up")
+
+	b.temporal.is(contract.ReconcileID, enumspb.WORKFLOW_EXECUTION_STATUS_COMPLETED)
+	b.awaitRemoved(t, 2)
+	working.stop(t)
+	require.Zero(t, b.left(t))
+	require.Contains(t, b.logs.String(), "requests.waiting")
+	require.NotContains(t, b.logs.String(), "WARN", "to wait is no fault")
 }
 
 func TestNoticesAreKeptUntilTheApplicationTakesThem(t *testing.T) {

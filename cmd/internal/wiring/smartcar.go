@@ -143,7 +143,7 @@ func (p *process) newActivities() (*activities.Activities, error) {
 	deps := activities.Deps{
 		Store: p.store, Logger: p.logger, Observer: p.events, PollObserver: p.events, Vault: p.vault, Workflows: p.temporal,
 		WebhookID: settings.WebhookID, Refreshing: activities.Refreshing(settings.TokenRefresh),
-		ShortestOutage: settings.ShortestOutage, PollLimits: smartcar.BudgetLimits{
+		Mode: smartcar.Mode(strings.ToUpper(settings.Mode)), ShortestOutage: settings.ShortestOutage, PollLimits: smartcar.BudgetLimits{
 			Burst: settings.PollBurst, RefillInterval: settings.PollRefill,
 			VehicleInterval: settings.PollVehicleInterval, VehicleCalls: settings.PollVehicleCalls,
 		},

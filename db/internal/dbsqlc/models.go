@@ -79,6 +79,7 @@ type SmartcarPoll struct {
 	Outcome           string
 	PolledAt          *time.Time
 	Unchanged         int32
+	Unanswered        int32
 	NotBefore         *time.Time
 	UpdatedAt         time.Time
 }
