@@ -57,6 +57,7 @@ func (a *Activities) PlanReconcile(
 			}
 			continue
 		}
+		result.Ready++
 		if len(result.SmartcarVehicleIDs) < pollsPerRun {
 			result.SmartcarVehicleIDs = append(result.SmartcarVehicleIDs, candidate.SmartcarVehicleID)
 		}

@@ -35,7 +35,7 @@ func TestAPlanNamesOutagesAndWhoIsToBeAsked(t *testing.T) {
 	b.execute("UPDATE smartcar_vehicles SET degraded = true WHERE smartcar_vehicle_id = '" + otherCar + "'")
 	plan := b.plan()
 	require.Equal(t, contract.PlanReconcileResult{
-		Outages: []contract.Outage{{StartedAt: gone.Add(-time.Minute)}}, Silent: 3, SmartcarVehicleIDs: []string{"car-3", car},
+		Outages: []contract.Outage{{StartedAt: gone.Add(-time.Minute)}}, Silent: 3, Ready: 2, SmartcarVehicleIDs: []string{"car-3", car},
 		Obstacles:   map[contract.PollOutcome]int{contract.PollNeedsOwner: 1},
 		NotRestored: []contract.NotRestored{{SmartcarVehicleID: otherCar, Reason: contract.PollNeedsOwner}},
 	}, plan)
@@ -86,6 +86,7 @@ func TestAPlanIsBounded(t *testing.T) {
 		WHERE (extract(epoch FROM '%[1]s' - at)::integer / 240) %% 2 = 0`, b.now.Format(time.RFC3339Nano)))
 	plan := b.plan()
 	require.Equal(t, 421, plan.Silent)
+	require.Equal(t, 281, plan.Ready)
 	require.Len(t, plan.SmartcarVehicleIDs, 150)
 	require.Len(t, plan.NotRestored, contract.MaxNotRestored)
 	require.Equal(t, map[contract.PollOutcome]int{contract.PollNeedsOwner: 140}, plan.Obstacles)

@@ -27,7 +27,8 @@ func Reconcile(ctx workflow.Context, input contract.ReconcileInput) (contract.Re
 type reconcile struct {
 	waiting []string
 	result  contract.ReconcileResult
-	polled  int
+	// ready and polled count vehicles.
+	ready, polled int
 	// stopped is set when Smartcar's limits leave no room for anybody.
 	stopped bool
 }
@@ -40,7 +41,7 @@ func (r *reconcile) setup(ctx workflow.Context, _ contract.ReconcileInput) error
 	if err != nil {
 		return err
 	}
-	r.waiting = plan.SmartcarVehicleIDs
+	r.waiting, r.ready = plan.SmartcarVehicleIDs, plan.Ready
 	r.result = contract.ReconcileResult{
 		Outages: plan.Outages, Silent: plan.Silent, Outcomes: plan.Obstacles, NotRestored: plan.NotRestored,
 	}
@@ -65,10 +66,7 @@ func (r *reconcile) run(ctx workflow.Context) (contract.ReconcileResult, error) 
 		})
 	}
 	group.Wait(ctx)
-	r.result.Left = r.result.Silent
-	for _, count := range r.result.Outcomes {
-		r.result.Left -= count
-	}
+	r.result.Left = r.ready - r.polled
 	r.show(ctx)
 	return r.result, failed
 }

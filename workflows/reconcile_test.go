@@ -46,7 +46,7 @@ func setupReconcile(t *testing.T, vehicles int) *reconcileBundle {
 	}
 	b.SetTestTimeout(time.Minute)
 	workflows.Register(b)
-	b.plan.Silent = vehicles
+	b.plan.Silent, b.plan.Ready = vehicles, vehicles
 	for n := range vehicles {
 		b.plan.SmartcarVehicleIDs = append(b.plan.SmartcarVehicleIDs, fmt.Sprint("car-", n))
 	}
@@ -148,7 +148,7 @@ func TestOneVehiclesTroubleIsNamedAndHoldsUpNobody(t *testing.T) {
 func TestAPollThatMeetsTroubleOfOursIsTriedUntilItWorks(t *testing.T) {
 	t.Parallel()
 	b := setupReconcile(t, 0)
-	b.plan.Silent, b.plan.SmartcarVehicleIDs = 1, []string{"slow"}
+	b.plan.Silent, b.plan.Ready, b.plan.SmartcarVehicleIDs = 1, 1, []string{"slow"}
 	tries := 0
 	b.OnActivity(contract.PollVehicleActivity, mock.Anything, mock.Anything).Return(
 		func(context.Context, contract.PollVehicleInput) (contract.PollVehicleResult, error) {

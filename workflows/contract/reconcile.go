@@ -74,7 +74,9 @@ type PlanReconcileResult struct {
 	Outages []Outage `json:"outages,omitempty"`
 	// Silent counts all vehicles that should have been heard from.
 	Silent int `json:"silent"`
-	// SmartcarVehicleIDs are those to be polled now, the most urgent first.
+	// Ready counts those of them that can be polled now.
+	Ready int `json:"ready"`
+	// SmartcarVehicleIDs are the most urgent of those, to be polled in this run.
 	SmartcarVehicleIDs []string `json:"smartcarVehicleIds,omitempty"`
 	// Obstacles counts those that cannot be polled now, by reason; NotRestored names the first of them.
 	Obstacles   map[PollOutcome]int `json:"obstacles,omitempty"`
