@@ -173,7 +173,7 @@ func (p *vehiclePoll) pause() time.Duration {
 	return pause
 }
 
-// keep puts the answer into the ledger, unless its odometer reading is there already.
+// keep puts the answer into the ledger, unless all that it says is an odometer reading that is there already.
 func (p *vehiclePoll) keep(
 	ctx context.Context, poll smartcar.Poll, result contract.PollVehicleResult,
 ) (contract.PollVehicleResult, error) {
@@ -183,9 +183,12 @@ func (p *vehiclePoll) keep(
 	}
 	if odometer, sent := odometerOf(poll); sent {
 		var err error
-		if result.Outcome, err = p.judge(ctx, odometer); err != nil || result.Outcome == contract.PollNothingNew {
+		if result.Outcome, err = p.judge(ctx, odometer); err != nil {
 			return result, err
 		}
+	}
+	if result.Outcome == contract.PollNothingNew && len(poll.Signals) == 1 {
+		return result, nil // v3's others may be newer
 	}
 	mode := cmp.Or(p.activities.deps.Mode, smartcar.ModeLive)
 	id, body, err := smartcar.PolledState{VehicleID: p.vehicle, Mode: mode, Signals: poll.Signals, PolledAt: p.askedAt}.Event()

@@ -207,6 +207,19 @@ func TestV3GivesTheOtherSignalsThatTheCarHasEverGiven(t *testing.T) {
 	require.Equal(t, []string{smartcar.CodeOdometer, chargeSignal},
 		texts(t, b.url, "SELECT data_type FROM vehicle_data WHERE event_id LIKE 'poll:%' ORDER BY id"), "and nobody asked where it is")
 	require.Contains(t, b.signal(car, chargeSignal), "62 ")
+
+	// The car has not moved since, but is charging.
+	observedAt := b.now
+	b.now = b.now.Add(pollInterval)
+	b.smartcar.on(signalsOf(car), signals(
+		signal(smartcar.CodeOdometer, `{"value":42506.3,"unit":"km"}`, observedAt),
+		signal(chargeSignal, `{"value":70,"unit":"percent"}`, b.now),
+	))
+	result = b.poll(car)
+	require.Equal(t, contract.PollNothingNew, result.Outcome)
+	require.Equal(t, contract.OutcomeDuplicateReading, b.processed(result.EventID).Written.Outcome)
+	require.Len(t, b.written(), 1)
+	require.Contains(t, b.signal(car, chargeSignal), "70 ")
 }
 
 func TestAVehicleThatIsNotConnectedAnyMoreIsNotAsked(t *testing.T) {
