@@ -75,7 +75,8 @@ func classify(err error) error {
 func classifyBody(err error) error {
 	if errors.Is(err, db.ErrPayloadTrimmed) {
 		return final(contract.FailurePayloadTrimmed,
-			"the event was processed before, and its payload trimmed since; its reading is in odometer_readings")
+			"the event was processed before, and its payload trimmed since; if its reading, which is in "+
+				"odometer_readings, is right, retry with the reading confirmed")
 	}
 	return final(contract.FailureMalformedPayload, "the signed body could not be understood; see the event's payload")
 }

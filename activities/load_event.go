@@ -2,6 +2,7 @@ package activities
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -13,7 +14,7 @@ import (
 // LoadEvent reads an event from the ledger and says what the workflow needs to
 // know of it. The payload itself stays in the database.
 //
-// Idempotent: it only reads. Tried again while the database is away; final for a
+// Idempotent: it only reads, but for a trimmed event whose reading is confirmed. Tried again while the database is away; final for a
 // body that cannot be understood (malformed_payload), for one that is not kept any
 // more (payload_trimmed), and for an eventId that the ledger does not have
 // (event_not_found).
@@ -33,7 +34,12 @@ func (a *Activities) load(ctx context.Context, eventID string) (db.LedgerEvent, 
 	}
 	a.deps.Logger.Info(logProcessingStarted, eventAttributes(event)...)
 	if len(event.Payload) == 0 {
-		if err := a.deps.Store.ExplainEmptyPayload(ctx, eventID); err != nil {
+		err := a.deps.Store.ExplainEmptyPayload(ctx, eventID)
+		if errors.Is(err, db.ErrPayloadTrimmed) && event.ReadingConfirmed && event.VehicleID != 0 {
+			event, err = a.confirmStored(ctx, event, err)
+			return event, decodedEvent{}, err
+		}
+		if err != nil {
 			return event, decodedEvent{}, err
 		}
 	}

@@ -111,9 +111,11 @@ func TestTrimmingWaitsOutADatabaseThatIsAway(t *testing.T) {
 	requireTransient(t, err, "database_unavailable", 0)
 }
 
-// TestATrimmedEventThatALateReadingFailedCannotBeRetried: what is decided again keeps its
-// reading, but the body that a retry would need is gone.
-func TestATrimmedEventThatALateReadingFailedCannotBeRetried(t *testing.T) {
+const readingOfOld = "SELECT odometer_km::text || ' ' || verdict FROM odometer_readings WHERE event_id = 'old'"
+
+// A late reading may decide again what was processed, and trimmed, long ago. The body
+// that a retry would need is gone; the reading, which a person can vouch for, is not.
+func TestATrimmedEventThatALateReadingFailedIsRetriedWithItsReadingConfirmedOnly(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	b.arrive("old", "9000", noon())
@@ -122,8 +124,8 @@ func TestATrimmedEventThatALateReadingFailedCannotBeRetried(t *testing.T) {
 	require.NoError(t, err)
 	b.arrive("late", "1000", noon().Add(-time.Hour))
 	require.Equal(t, string(contract.FailureImplausibleReading), *b.event("old").FailureClass)
-	require.NoError(t, b.store.RetryEvent(t.Context(), db.Retry{EventID: "old", Actor: "me", ConfirmReading: true}))
 
+	require.NoError(t, b.store.RetryEvent(t.Context(), db.Retry{EventID: "old", Actor: "me"}))
 	_, err = b.LoadEvent(t.Context(), contract.LoadEventInput{EventID: "old"})
 	requireFinal(t, err, contract.FailurePayloadTrimmed)
 	_, err = b.ProcessAtOnce(t.Context(), contract.ProcessAtOnceInput{EventID: "old"})
@@ -131,7 +133,29 @@ func TestATrimmedEventThatALateReadingFailedCannotBeRetried(t *testing.T) {
 	require.ErrorContains(t, err, "odometer_readings")
 	_, err = b.RecordFailure(t.Context(), contract.RecordFailureInput{EventID: "old", Class: contract.FailurePayloadTrimmed})
 	require.NoError(t, err)
-	require.Equal(t, "failed", b.event("old").Status)
-	require.Equal(t, []string{"9000.000 implausible"},
-		texts(t, b.url, "SELECT odometer_km::text || ' ' || verdict FROM odometer_readings WHERE event_id = 'old'"))
+	require.Equal(t, []string{"9000.000 implausible"}, texts(t, b.url, readingOfOld))
+
+	require.NoError(t, b.store.RetryEvent(t.Context(), db.Retry{EventID: "old", Actor: "me", ConfirmReading: true}))
+	for range 2 {
+		done, err := b.ProcessAtOnce(t.Context(), contract.ProcessAtOnceInput{EventID: "old"})
+		require.NoError(t, err)
+		require.Equal(t, contract.OutcomeMeterEntry, done.Loaded.Recorded.Outcome)
+		require.NotZero(t, done.Loaded.Recorded.MeterEntryID)
+	}
+	require.Equal(t, []string{"9000.000 entered"}, texts(t, b.url, readingOfOld))
+	require.Equal(t, []string{"1000.000 at -1.00", "9000.000 at 0.00"}, b.entries())
+	require.Equal(t, db.StatusProcessed, b.event("old").Status)
+}
+
+func TestATrimmedEventWithoutAReadingHasNothingToConfirm(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.sendState(smartcarVehicle, "signals-only", 0, `{"code":"tractionbattery-range","body":{"value":1,"unit":"km"}}`)
+	require.Equal(t, string(contract.OutcomeNoOdometer), *b.event("signals-only").Outcome)
+	b.age(31)
+	_, err := b.trimmer().run(contract.RetentionInput{})
+	require.NoError(t, err)
+	texts(t, b.url, "UPDATE smartcar_webhook_events SET status = 'received', outcome = NULL, reading_confirmed = true RETURNING ''")
+	_, err = b.LoadEvent(t.Context(), contract.LoadEventInput{EventID: "signals-only"})
+	requireFinal(t, err, contract.FailurePayloadTrimmed)
 }

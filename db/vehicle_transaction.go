@@ -108,6 +108,19 @@ func (t *VehicleTransaction) AddReading(
 	}, around, nil
 }
 
+// ReadingOf gives the reading that an event has brought; ErrNotFound when it has brought none.
+func (t *VehicleTransaction) ReadingOf(ctx context.Context, eventID string) (NewReading, error) {
+	row, err := t.queries.ReadingOfEvent(ctx, dbsqlc.ReadingOfEventParams{VehicleID: t.vehicleID, EventID: eventID})
+	if err != nil {
+		return NewReading{}, translate("read the event's reading", err)
+	}
+	return NewReading{
+		ID: row.ID, ObservedAt: row.ObservedAt.UTC(), ObservedAtSource: row.ObservedAtSource, Kilometres: row.OdometerKm,
+		ReportedValue: row.ReportedValue, ReportedUnit: row.ReportedUnit, UnitAssumed: row.UnitAssumed,
+		SourceType: row.SourceType, EventID: eventID,
+	}, nil
+}
+
 // After gives up to limit readings that follow the given one, in the order of observation.
 func (t *VehicleTransaction) After(ctx context.Context, reading Reading, limit int32) ([]Reading, error) {
 	rows, err := t.queries.ReadingsAfter(ctx, dbsqlc.ReadingsAfterParams{

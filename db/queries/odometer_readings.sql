@@ -72,6 +72,11 @@ FROM odometer_readings
 WHERE vehicle_id = @vehicle_id
 ORDER BY observed_at, odometer_km;
 
+-- name: ReadingOfEvent :one
+SELECT id, observed_at, odometer_km, observed_at_source, reported_value, reported_unit, unit_assumed, source_type
+FROM odometer_readings
+WHERE vehicle_id = @vehicle_id AND event_id = @event_id;
+
 -- name: TakeReading :execrows
 -- An observation that the other vehicle has as well stays behind.
 UPDATE odometer_readings AS taken

@@ -198,6 +198,44 @@ func (q *Queries) NewestReadings(ctx context.Context, arg NewestReadingsParams) 
 	return items, nil
 }
 
+const readingOfEvent = `-- name: ReadingOfEvent :one
+SELECT id, observed_at, odometer_km, observed_at_source, reported_value, reported_unit, unit_assumed, source_type
+FROM odometer_readings
+WHERE vehicle_id = $1 AND event_id = $2
+`
+
+type ReadingOfEventParams struct {
+	VehicleID int64
+	EventID   string
+}
+
+type ReadingOfEventRow struct {
+	ID               int64
+	ObservedAt       time.Time
+	OdometerKm       decimal.Decimal
+	ObservedAtSource string
+	ReportedValue    decimal.Decimal
+	ReportedUnit     string
+	UnitAssumed      bool
+	SourceType       string
+}
+
+func (q *Queries) ReadingOfEvent(ctx context.Context, arg ReadingOfEventParams) (ReadingOfEventRow, error) {
+	row := q.db.QueryRow(ctx, readingOfEvent, arg.VehicleID, arg.EventID)
+	var i ReadingOfEventRow
+	err := row.Scan(
+		&i.ID,
+		&i.ObservedAt,
+		&i.OdometerKm,
+		&i.ObservedAtSource,
+		&i.ReportedValue,
+		&i.ReportedUnit,
+		&i.UnitAssumed,
+		&i.SourceType,
+	)
+	return i, err
+}
+
 const readingsAfter = `-- name: ReadingsAfter :many
 SELECT id, observed_at, odometer_km, source_type, unit_assumed, event_id, verdict, confirmed
 FROM odometer_readings
