@@ -3,6 +3,7 @@ package activities
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"go.temporal.io/sdk/temporal"
@@ -138,6 +139,88 @@ func isRefusal(err error) bool {
 		}
 	}
 	return false
+}
+
+// errorTypeUpstream: the maker failed, and not Smartcar. Source: Smartcar, "v2 error body".
+const errorTypeUpstream = "UPSTREAM"
+
+// isAnswer: the error is what Smartcar says, or that it says nothing, and not a fault of ours.
+func isAnswer(err error) bool {
+	var call *smartcar.CallError
+	return errors.As(err, &call) || errors.Is(err, errNeedsOwner) || errors.Is(err, errApplicationTokenRefused)
+}
+
+// isPutOff says that Smartcar has not answered for the vehicle, and is to be asked again.
+func isPutOff(outcome contract.PollOutcome) bool {
+	return slices.Contains([]contract.PollOutcome{
+		contract.PollDeferred, contract.PollVehicleUnreachable, contract.PollSmartcarUnavailable, contract.PollNeedsOperator,
+	}, outcome)
+}
+
+// outcomeOfError says what a poll comes to that was refused, or not answered. For a
+// vehicle that is not provisioned, as for one that does not send its odometer, there
+// is nothing to be had. Source: Smartcar, "v2 error body", "v3 errors", "signals list".
+func outcomeOfError(err error) contract.PollOutcome {
+	call, isCall := errors.AsType[*smartcar.CallError](err)
+	switch {
+	case errors.Is(err, errNeedsOwner):
+		return contract.PollNeedsOwner
+	case errors.Is(err, errApplicationTokenRefused):
+		return contract.PollNeedsOperator
+	case errors.Is(err, smartcar.ErrNotProvisioned):
+		return contract.PollNotGiven
+	case isCall && (call.Type == errorTypeUpstream || call.Code == errorTypeUpstream):
+		return contract.PollVehicleUnreachable
+	default:
+		return outcomeOfReaction(smartcar.ReactionTo(err))
+	}
+}
+
+// outcomeOfFailure is the same for an odometer that failed in an answer.
+func outcomeOfFailure(failure *smartcar.SignalFailure) contract.PollOutcome {
+	if failure.Type == errorTypeUpstream {
+		return contract.PollVehicleUnreachable
+	}
+	return outcomeOfReaction(failure.Reaction())
+}
+
+func outcomeOfReaction(reaction smartcar.Reaction) contract.PollOutcome {
+	switch reaction {
+	case smartcar.ReactionOwner, smartcar.ReactionRefreshOnce: // refreshed it has been
+		return contract.PollNeedsOwner
+	case smartcar.ReactionReconsent:
+		return contract.PollNoPermission
+	case smartcar.ReactionPermanent:
+		return contract.PollNotSupported
+	case smartcar.ReactionWaitForVehicle:
+		return contract.PollVehicleUnreachable
+	case smartcar.ReactionOperator:
+		return contract.PollNeedsOperator
+	case smartcar.ReactionDoNotRetry:
+		return contract.PollRefused
+	case smartcar.ReactionNone, smartcar.ReactionRetryLater, smartcar.ReactionWaitForApplication:
+		return contract.PollSmartcarUnavailable
+	default:
+		return contract.PollSmartcarUnavailable
+	}
+}
+
+const (
+	// pollPause is the least time before what was not answered is asked again. Each time in a row doubles it: the
+	// attempt alone may wake a vehicle.
+	pollPause        = 5 * time.Minute
+	longestPollPause = 24 * time.Hour
+)
+
+// pauseBeforePoll is how long a vehicle is left alone after so many polls without an answer, and one more.
+func pauseBeforePoll(unanswered int32) time.Duration {
+	pause := pollPause
+	for range unanswered {
+		if pause *= 2; pause >= longestPollPause {
+			return longestPollPause
+		}
+	}
+	return pause
 }
 
 // paused is tried again after the given time; zero leaves it to the policy.

@@ -16,7 +16,8 @@ const (
 	outagesPerRun = 100
 )
 
-func odometerSignal() db.OdometerSignal {
+// OdometerSignal is the signal that Reconcile is after.
+func OdometerSignal() db.OdometerSignal {
 	return db.OdometerSignal{Code: smartcar.CodeOdometer, Permission: smartcar.PermissionOdometer}
 }
 
@@ -44,7 +45,7 @@ func (a *Activities) PlanReconcile(
 	if a.deps.Vault == nil || len(a.deps.Platforms) == 0 {
 		return result, nil // nobody can be asked
 	}
-	candidates, err := a.deps.Store.PollCandidates(ctx, odometerSignal(), now)
+	candidates, err := a.deps.Store.PollCandidates(ctx, OdometerSignal(), now)
 	if err != nil {
 		return contract.PlanReconcileResult{}, classify(err)
 	}
@@ -53,7 +54,7 @@ func (a *Activities) PlanReconcile(
 		if candidate.Obstacle != "" {
 			result.Obstacles[contract.PollOutcome(candidate.Obstacle)]++
 			if len(result.NotRestored) < contract.MaxNotRestored {
-				result.NotRestored = append(result.NotRestored, notRestored(candidate))
+				result.NotRestored = append(result.NotRestored, NotRestored(candidate))
 			}
 			continue
 		}
@@ -75,8 +76,9 @@ func (a *Activities) logOutage(outage db.Outage) {
 	a.deps.Logger.Warn("webhooks.outage", attributes...)
 }
 
-// notRestored gives a deferred vehicle the reason why its last poll was put off, which says more.
-func notRestored(candidate db.PollCandidate) contract.NotRestored {
+// NotRestored says why a vehicle that should have been heard from is not polled now; its reason is "" when it
+// can be. A deferred one has the reason why its last poll was put off, if it was: that says more.
+func NotRestored(candidate db.PollCandidate) contract.NotRestored {
 	named := contract.NotRestored{
 		SmartcarVehicleID: candidate.SmartcarVehicleID, Reason: contract.PollOutcome(candidate.Obstacle),
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/milepost/milepost/activities"
 	"github.com/milepost/milepost/api/smartcar"
+	"github.com/milepost/milepost/db"
 	"github.com/milepost/milepost/workflows/contract"
 )
 
@@ -113,4 +114,28 @@ func TestNobodyIsAskedWhileSmartcarIsNotConfigured(t *testing.T) {
 			require.Empty(t, plan.SmartcarVehicleIDs)
 		})
 	}
+}
+
+func TestThatALastPollWasPutOffSaysMoreThanThatTheNextOneIs(t *testing.T) {
+	t.Parallel()
+	for name, row := range map[string]struct {
+		candidate db.PollCandidate
+		want      contract.PollOutcome
+	}{
+		"can be polled now":           {db.PollCandidate{}, ""},
+		"can be polled now, at last":  {db.PollCandidate{Outcome: string(contract.PollVehicleUnreachable)}, ""},
+		"never polled":                {db.PollCandidate{Obstacle: string(contract.PollDeferred)}, contract.PollDeferred},
+		"answered, and not due again": {deferredAfter(contract.PollReceived), contract.PollDeferred},
+		"put off":                     {deferredAfter(contract.PollNeedsOperator), contract.PollNeedsOperator},
+		"another obstacle since": {
+			db.PollCandidate{Obstacle: string(contract.PollNoPermission), Outcome: string(contract.PollVehicleUnreachable)},
+			contract.PollNoPermission,
+		},
+	} {
+		require.Equal(t, row.want, activities.NotRestored(row.candidate).Reason, name)
+	}
+}
+
+func deferredAfter(outcome contract.PollOutcome) db.PollCandidate {
+	return db.PollCandidate{Obstacle: string(contract.PollDeferred), Outcome: string(outcome)}
 }

@@ -124,7 +124,7 @@ func (p *vehiclePoll) ask(ctx context.Context, grant grant) (contract.PollVehicl
 	settled := db.SettledPoll{SmartcarVehicleID: p.vehicle, Outcome: string(result.Outcome), NotBefore: left.vehicleAt}
 	if isPutOff(result.Outcome) {
 		settled.Unanswered = result.Outcome != contract.PollNeedsOperator
-		settled.NotBefore = latest(left.vehicleAt, p.askedAt.Add(p.pause()))
+		settled.NotBefore = latest(left.vehicleAt, p.askedAt.Add(pauseBeforePoll(p.target.Unanswered)))
 		result.TryAgainAt = settled.NotBefore
 	} else {
 		settled.AskedAt, settled.Unchanged = p.askedAt, result.Outcome != contract.PollReceived
@@ -154,23 +154,6 @@ func odometerOf(poll smartcar.Poll) (odometer smartcar.Signal, sent bool) {
 		return smartcar.Signal{}, false
 	}
 	return poll.Signals[place], true
-}
-
-const (
-	// pollPause is the least time before what was not answered is asked again. Each time in a row doubles it: the
-	// attempt alone may wake a vehicle.
-	pollPause        = 5 * time.Minute
-	longestPollPause = 24 * time.Hour
-)
-
-func (p *vehiclePoll) pause() time.Duration {
-	pause := pollPause
-	for range p.target.Unanswered {
-		if pause *= 2; pause >= longestPollPause {
-			return longestPollPause
-		}
-	}
-	return pause
 }
 
 // keep puts the answer into the ledger, unless all that it says is an odometer reading that is there already.

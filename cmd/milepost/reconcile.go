@@ -9,6 +9,7 @@ import (
 
 	"github.com/urfave/cli/v3"
 
+	"github.com/milepost/milepost/activities"
 	"github.com/milepost/milepost/api/smartcar"
 	"github.com/milepost/milepost/db"
 	"github.com/milepost/milepost/workflows/contract"
@@ -74,10 +75,6 @@ func (t reconcileTools) run(ctx context.Context, command *cli.Command, store *db
 	}
 }
 
-func odometer() db.OdometerSignal {
-	return db.OdometerSignal{Code: smartcar.CodeOdometer, Permission: smartcar.PermissionOdometer}
-}
-
 // silence is what `milepost reconcile` prints.
 type silence struct {
 	Outages []db.Outage `json:"outages"`
@@ -104,7 +101,7 @@ func (t reconcileTools) show(ctx context.Context, command *cli.Command, store *d
 	if err != nil {
 		return err
 	}
-	candidates, err := store.PollCandidates(ctx, odometer(), time.Now())
+	candidates, err := store.PollCandidates(ctx, activities.OdometerSignal(), time.Now())
 	if err != nil {
 		return err
 	}
@@ -119,32 +116,16 @@ func (t reconcileTools) show(ctx context.Context, command *cli.Command, store *d
 }
 
 func silentVehicleOf(candidate db.PollCandidate) silentVehicle {
+	named := activities.NotRestored(candidate)
 	vehicle := silentVehicle{
 		SmartcarVehicleID: candidate.SmartcarVehicleID, HeardAt: candidate.HeardAt, Why: "silent",
 		LastPoll: contract.PollOutcome(candidate.Outcome), Obstacle: contract.PollOutcome(candidate.Obstacle),
-		NextTry: nextTry(candidate), Advice: advice(reasonOf(candidate)),
+		NextTry: named.TryAgainAt, Advice: advice(named.Reason),
 	}
 	if candidate.AfterOutage {
 		vehicle.Why = "after_outage"
 	}
 	return vehicle
-}
-
-// nextTry is zero unless a vehicle waits for its time.
-func nextTry(candidate db.PollCandidate) time.Time {
-	if contract.PollOutcome(candidate.Obstacle) == contract.PollDeferred {
-		return candidate.NotBefore
-	}
-	return time.Time{}
-}
-
-// reasonOf is why a vehicle is not heard from: the last poll says more than that the next one is put off.
-func reasonOf(candidate db.PollCandidate) contract.PollOutcome {
-	obstacle := contract.PollOutcome(candidate.Obstacle)
-	if (obstacle == "" || obstacle == contract.PollDeferred) && candidate.Outcome != "" {
-		return contract.PollOutcome(candidate.Outcome)
-	}
-	return obstacle
 }
 
 // advice says what a person can do about a vehicle that is not heard from.

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/urfave/cli/v3"
 
+	"github.com/milepost/milepost/activities"
 	"github.com/milepost/milepost/db"
 	"github.com/milepost/milepost/db/dbtest"
 	"github.com/milepost/milepost/workflows/contract"
@@ -161,7 +162,7 @@ func (b *reconcileBundle) close(closing db.Closing) {
 	b.t.Helper()
 	closing.ReportedAt = time.Now()
 	closing.Signals = []db.SignalRecord{{
-		Code: odometer().Code, Value: []byte(`{"value":1}`), ObservedAt: time.Now(), ObservedAtSource: "retrieved_at",
+		Code: activities.OdometerSignal().Code, Value: []byte(`{"value":1}`), ObservedAt: time.Now(), ObservedAtSource: "retrieved_at",
 	}}
 	require.NoError(b.t, b.store.CloseEvent(b.t.Context(), closing))
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/urfave/cli/v3"
 
+	"github.com/milepost/milepost/activities"
 	"github.com/milepost/milepost/db"
 	"github.com/milepost/milepost/workflows/contract"
 )
@@ -79,7 +80,7 @@ func (t reconcileTools) request(ctx context.Context, command *cli.Command, store
 	if err := store.RequestReconcile(ctx, asked.Since, asked.Until); err != nil {
 		return err
 	}
-	candidates, err := store.PollCandidates(ctx, odometer(), asked.Until)
+	candidates, err := store.PollCandidates(ctx, activities.OdometerSignal(), asked.Until)
 	if err != nil {
 		return fmt.Errorf("the request is stored, and is seen to; what comes of it cannot be shown: %w", err)
 	}
@@ -157,11 +158,11 @@ func (r *reconciliation) stalled(ctx context.Context, store *db.Store) error {
 
 // look brings the result up to date.
 func (r *reconciliation) look(ctx context.Context, store *db.Store) error {
-	vehicles, err := store.ReconciledVehicles(ctx, r.vehicles, odometer(), r.Until)
+	vehicles, err := store.ReconciledVehicles(ctx, r.vehicles, activities.OdometerSignal(), r.Until)
 	if err != nil {
 		return err
 	}
-	candidates, err := store.PollCandidates(ctx, odometer(), time.Now())
+	candidates, err := store.PollCandidates(ctx, activities.OdometerSignal(), time.Now())
 	if err != nil {
 		return err
 	}
@@ -195,7 +196,8 @@ func (r *reconciliation) count(vehicle db.ReconciledVehicle, obstructed map[stri
 	case !vehicle.Active:
 		r.notRestored(vehicle, contract.PollDisconnected, time.Time{})
 	case isObstructed:
-		r.notRestored(vehicle, reasonOf(obstacle), nextTry(obstacle))
+		named := activities.NotRestored(obstacle)
+		r.notRestored(vehicle, named.Reason, named.TryAgainAt)
 	default:
 		r.Result.Left++
 	}

@@ -6,7 +6,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/milepost/milepost/db"
 	"github.com/milepost/milepost/workflows/contract"
 )
 
@@ -121,17 +120,4 @@ func TestEveryOutcomeOfAPollHasItsAdvice(t *testing.T) {
 		told[advice(outcome)] = outcome
 	}
 	require.Equal(t, advice(contract.PollReceived), advice(contract.PollNothingNew), "both were heard from, then")
-}
-
-func TestThatALastPollSaysMoreThanThatTheNextOneIsPutOff(t *testing.T) {
-	t.Parallel()
-	for want, candidate := range map[contract.PollOutcome]db.PollCandidate{
-		"":                              {},
-		contract.PollDeferred:           {Obstacle: string(contract.PollDeferred)},
-		contract.PollNeedsOperator:      {Obstacle: string(contract.PollDeferred), Outcome: string(contract.PollNeedsOperator)},
-		contract.PollVehicleUnreachable: {Outcome: string(contract.PollVehicleUnreachable)},
-		contract.PollNoPermission:       {Obstacle: string(contract.PollNoPermission), Outcome: string(contract.PollReceived)},
-	} {
-		require.Equal(t, want, reasonOf(candidate))
-	}
 }

@@ -168,7 +168,7 @@ func (r *Requests) start(ctx context.Context, request db.WorkflowRequest) error 
 		options.ID = contract.ReconcileID
 		options.WorkflowExecutionErrorWhenAlreadyStarted = true
 		_, err := r.deps.Temporal.ExecuteWorkflow(ctx, options, contract.ReconcileWorkflow, contract.ReconcileInput{})
-		if _, already := errors.AsType[*serviceerror.WorkflowExecutionAlreadyStarted](err); already {
+		if isStartedAlready(err) {
 			return errStillRunning
 		}
 		return err
@@ -183,10 +183,15 @@ func (r *Requests) startOnce(ctx context.Context, options client.StartWorkflowOp
 	options.WorkflowIDReusePolicy = enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE_FAILED_ONLY
 	options.WorkflowExecutionErrorWhenAlreadyStarted = true
 	_, err := r.deps.Temporal.ExecuteWorkflow(ctx, options, workflow, input)
-	if _, already := errors.AsType[*serviceerror.WorkflowExecutionAlreadyStarted](err); already {
+	if isStartedAlready(err) {
 		return nil
 	}
 	return err
+}
+
+func isStartedAlready(err error) bool {
+	_, already := errors.AsType[*serviceerror.WorkflowExecutionAlreadyStarted](err)
+	return already
 }
 
 // saveCode exchanges the code of a consent whose workflow cannot be started, for

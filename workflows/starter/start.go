@@ -64,7 +64,7 @@ func (s *Starter) startWorkflow(
 	}, contract.ProcessEventWorkflow, contract.ProcessEventInput{
 		EventID: event.EventID, UnknownVehicleGrace: s.deps.UnknownVehicleGrace,
 	})
-	if _, already := errors.AsType[*serviceerror.WorkflowExecutionAlreadyStarted](err); already {
+	if isStartedAlready(err) {
 		return nil
 	}
 	return err
