@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -15,17 +16,15 @@ import (
 	"github.com/milepost/milepost/db/keyset"
 )
 
-// secret is the one kept with the data under this name, or a new one, which is then kept.
+// secret is the one kept under this name, or a new one, which is then kept.
 func (s *Stack) secret(name string, create func() (string, error)) (string, error) {
-	path := filepath.Join(s.options.DataDir, name)
-	if !s.options.Ephemeral {
-		kept, err := os.ReadFile(path) //nolint:gosec // the caller's own data directory
-		if err == nil {
-			return strings.TrimSpace(string(kept)), nil
-		}
-		if !errors.Is(err, fs.ErrNotExist) {
-			return "", fmt.Errorf("read %s: %w", name, err)
-		}
+	path := filepath.Join(s.secretsDir, name)
+	kept, err := os.ReadFile(path) //nolint:gosec // the caller's own data directory
+	if err == nil {
+		return strings.TrimSpace(string(kept)), nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("read %s: %w", name, err)
 	}
 	made, err := create()
 	if err != nil {
@@ -61,7 +60,16 @@ const (
 	webhookID   = "9d4e7a10-6b2c-4f58-a3d1-0c5e8f7b9a01"
 )
 
+// secrets keeps them with the data that they belong to: those of an ephemeral stack
+// never replace the keyset that the kept data are encrypted with.
 func (s *Stack) secrets() (err error) {
+	s.secretsDir = s.options.DataDir
+	if s.options.Ephemeral {
+		if s.secretsDir, err = os.MkdirTemp("", "milepost-secrets-"); err != nil {
+			return fmt.Errorf("make a directory for secrets: %w", err)
+		}
+		s.onStop(func(context.Context) error { return os.RemoveAll(s.secretsDir) })
+	}
 	if s.token = s.options.ManagementToken; s.token == "" {
 		if s.token, err = s.secret("management-token", newSecret); err != nil {
 			return err
@@ -80,7 +88,7 @@ func (s *Stack) secrets() (err error) {
 const keysetName = "keyset.json"
 
 // KeysetFile holds what the stack's tokens are encrypted with.
-func (s *Stack) KeysetFile() string { return filepath.Join(s.options.DataDir, keysetName) }
+func (s *Stack) KeysetFile() string { return filepath.Join(s.secretsDir, keysetName) }
 
 // ConnectSecret signs links to the connect page.
 func (s *Stack) ConnectSecret() string { return s.connectSecret }

@@ -78,6 +78,7 @@ type Stack struct {
 	Vault *db.Vault
 
 	databaseURL      string
+	secretsDir       string
 	receiver, admin  string // host:port
 	smartcarURL      string // "" for the real hosts
 	stopInReverse    []func(context.Context) error
