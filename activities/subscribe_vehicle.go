@@ -13,7 +13,8 @@ import (
 // SubscribeVehicle subscribes a connected vehicle to the configured webhook; without
 // one there is nothing to do, since the webhook enrols vehicles by itself.
 //
-// Idempotent: a subscription that is there is what was wanted. Tried again while
+// Idempotent: a subscription that is there is what was wanted, and a vehicle that was
+// disconnected meanwhile wants none. Tried again while
 // Smartcar or the database is away. What Smartcar refuses for good is logged and
 // leaves the vehicle connected: `milepost vehicles list` shows it as not subscribed.
 func (a *Activities) SubscribeVehicle(ctx context.Context, input contract.SubscribeVehicleInput) (struct{}, error) {
@@ -30,6 +31,9 @@ func (a *Activities) SubscribeVehicle(ctx context.Context, input contract.Subscr
 	}
 	if err != nil {
 		return struct{}{}, classify(err)
+	}
+	if !status.Active {
+		return struct{}{}, nil // disconnected meanwhile: it has no tokens to call with
 	}
 	err = a.withCredential(ctx, grantOf(status), func(platform Platform, credential smartcar.Credential) error {
 		return platform.Subscribe(ctx, credential, input.SmartcarVehicleID, a.deps.WebhookID)

@@ -26,6 +26,16 @@ func TestAVehicleIsSubscribedOnceOrNeedsNoSubscription(t *testing.T) {
 	require.Empty(t, without.smartcar.asked)
 }
 
+func TestAVehicleThatWasDisconnectedMeanwhileIsNotSubscribed(t *testing.T) {
+	t.Parallel()
+	b := setupSmartcar(t)
+	b.family(car)
+	require.NoError(t, b.store.DisconnectVehicle(t.Context(), car))
+	require.NoError(t, b.store.DisconnectEnded(t.Context(), car, b.status(car).TokenID))
+	require.NoError(t, b.subscribe())
+	require.Empty(t, b.smartcar.asked)
+}
+
 func TestAV3SubscriptionNamesUserAndVehicle(t *testing.T) {
 	t.Parallel()
 	b := setupSmartcar(t)

@@ -54,7 +54,7 @@ func (c *connectVehicles) close(ctx workflow.Context, reason contract.ConnectRea
 }
 
 // subscribe comes last: a vehicle that cannot be subscribed now holds up neither the
-// other vehicles nor the owner.
+// other vehicles nor the owner. The first error is given when all have had their turn.
 func (c *connectVehicles) subscribe(ctx workflow.Context) error {
 	var subscribing []workflow.Future
 	calling := workflow.WithActivityOptions(ctx, smartcarCall())
@@ -62,12 +62,13 @@ func (c *connectVehicles) subscribe(ctx workflow.Context) error {
 		subscribing = append(subscribing, workflow.ExecuteActivity(calling, contract.SubscribeVehicleActivity,
 			contract.SubscribeVehicleInput{SmartcarVehicleID: vehicle}))
 	}
+	var first error
 	for _, subscribed := range subscribing {
-		if err := subscribed.Get(ctx, nil); err != nil {
-			return err
+		if err := subscribed.Get(ctx, nil); err != nil && first == nil {
+			first = err
 		}
 	}
-	return nil
+	return first
 }
 
 func (c *connectVehicles) connect(ctx workflow.Context) error {

@@ -11,6 +11,7 @@ import (
 	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/converter"
 	temporallog "go.temporal.io/sdk/log"
+	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/testsuite"
 
 	"github.com/milepost/milepost/workflows"
@@ -208,6 +209,32 @@ func TestARefusedVehicleDoesNotSpoilTheOthers(t *testing.T) {
 			b.requireResult(2, "")
 		})
 	}
+}
+
+func TestAVehicleThatCannotBeSubscribedLeavesTheOthersTheirTurn(t *testing.T) {
+	t.Parallel()
+	b := setupConnect(t)
+	vehicles := []string{"first", "second"}
+	b.exchanges(contract.ExchangeCodeResult{})
+	b.lists(contract.ListConsentVehiclesResult{SmartcarVehicleIDs: vehicles})
+	for _, each := range vehicles {
+		b.connects(each, "")
+	}
+	b.closes("")
+	b.OnActivity(contract.SubscribeVehicleActivity, mock.Anything, contract.SubscribeVehicleInput{SmartcarVehicleID: "first"}).
+		Return(struct{}{}, unexpected()).Once()
+	attempts := 0
+	b.OnActivity(contract.SubscribeVehicleActivity, mock.Anything, contract.SubscribeVehicleInput{SmartcarVehicleID: "second"}).
+		Return(func(context.Context, contract.SubscribeVehicleInput) (struct{}, error) {
+			if attempts++; attempts < 3 {
+				return struct{}{}, temporal.NewApplicationError("Smartcar is away", "unavailable")
+			}
+			return struct{}{}, nil
+		})
+
+	_, err := b.run()
+	require.ErrorContains(t, err, "not expected to run")
+	require.Equal(t, 3, attempts, "the second is subscribed all the same")
 }
 
 func TestAConsentWhoseVehiclesAreAllRefusedClosesWithTheReasonOfTheLast(t *testing.T) {
