@@ -66,7 +66,7 @@ func TestWhatWasProcessedLongAgoIsTrimmedAndStaysProcessed(t *testing.T) {
 	result, err := trimmer.run(contract.RetentionInput{})
 	require.NoError(t, err)
 	require.Equal(t, contract.RetentionResult{Rows: map[string]int64{
-		"payloads": 1, "syncLogs": 0, "unansweredConsents": 0, "closedConsents": 0, "deliveredNotices": 0, "quarantine": 0,
+		"payloads": 1, "syncLogs": 0, "expiredCodes": 0, "unansweredConsents": 0, "closedConsents": 0, "deliveredNotices": 0, "quarantine": 0,
 	}}, result)
 	require.NotEmpty(t, trimmer.beats)
 	require.Equal(t, map[string]int64{"payloads": 1}, trimmer.beats[0].Rows, "each batch says how far it is")

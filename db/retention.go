@@ -17,6 +17,8 @@ const trimBatch = 1000
 
 // How long rows stay that nobody has reason to keep for a time of their own choosing.
 const (
+	// expiredCodesStay is well past the ten minutes for which Smartcar takes an authorization code.
+	expiredCodesStay       = time.Hour
 	unansweredConsentsStay = 24 * time.Hour
 	closedConsentsStay     = 90 * 24 * time.Hour
 	deliveredNoticesStay   = 90 * 24 * time.Hour
@@ -47,6 +49,7 @@ func (s *Store) RetentionSteps(periods RetentionPeriods) []RetentionStep {
 	return []RetentionStep{
 		{"payloads", periods.Payloads, s.PayloadsToTrim, s.TrimPayloads},
 		{"syncLogs", periods.SyncLogs, s.SyncLogsToDelete, s.DeleteSyncLogs},
+		{"expiredCodes", expiredCodesStay, s.ExpiredCodesToForget, s.ForgetExpiredCodes},
 		{"unansweredConsents", unansweredConsentsStay, s.UnansweredConsentsToDelete, s.DeleteUnansweredConsents},
 		{"closedConsents", closedConsentsStay, s.ClosedConsentsToDelete, s.DeleteClosedConsents},
 		{"deliveredNotices", deliveredNoticesStay, s.DeliveredNoticesToDelete, s.DeleteDeliveredNotices},
@@ -109,6 +112,22 @@ func (s *Store) DeleteSyncLogs(ctx context.Context, olderThan time.Duration, lim
 func (s *Store) SyncLogsToDelete(ctx context.Context, olderThan time.Duration) (int64, error) {
 	rows, err := s.queries.SyncLogsToDelete(ctx, olderThan.Seconds())
 	return rows, translate("count sync logs to delete", err)
+}
+
+// ForgetExpiredCodes closes consents whose code came longer ago and was never
+// exchanged, as when a person ended their workflow: the owner is told to begin again,
+// and no ciphertext of an old key stays behind.
+func (s *Store) ForgetExpiredCodes(ctx context.Context, olderThan time.Duration, limit int32) (int64, error) {
+	rows, err := s.queries.ForgetExpiredCodes(ctx, dbsqlc.ForgetExpiredCodesParams{
+		OlderThanSeconds: olderThan.Seconds(), MaxRows: limit,
+	})
+	return rows, translate("forget expired codes", err)
+}
+
+// ExpiredCodesToForget counts what ForgetExpiredCodes would do.
+func (s *Store) ExpiredCodesToForget(ctx context.Context, olderThan time.Duration) (int64, error) {
+	rows, err := s.queries.ExpiredCodesToForget(ctx, olderThan.Seconds())
+	return rows, translate("count expired codes to forget", err)
 }
 
 // DeleteUnansweredConsents deletes consents that expired longer ago, and that no owner came back with.

@@ -222,36 +222,6 @@ func TestOldSyncLogsGoAndTheOthersStay(t *testing.T) {
 	b.requireTrimmed(t, "syncLogs", 0)
 }
 
-func TestConsentsGoWhenNobodyNeedsThem(t *testing.T) {
-	t.Parallel()
-	b := setupVault(t)
-	consent := func(id, changed string) {
-		_, err := b.vault.BeginConsent(t.Context(), db.NewConsent{
-			ID: id, State: id, Browser: "browser", OwnerEmail: "family@milepost.example", API: db.APIv2, ExpiresAt: time.Now().Add(time.Minute),
-		})
-		require.NoError(t, err)
-		b.change(t, "UPDATE smartcar_consents SET "+changed+" WHERE id = '"+id+"'")
-	}
-	const long, lately = "interval '91 days'", "interval '89 days'"
-	for i := range 3 {
-		consent(fmt.Sprint("never answered ", i), "expires_at = now() - interval '25 hours'")
-		consent(fmt.Sprint("failed long ago ", i), "phase = 'failed', closed_at = now() - "+long)
-	}
-	consent("connected long ago", fmt.Sprint("phase = 'connected', token_id = ", b.tokenID, ", closed_at = now() - ", long))
-	consent("expired today", "expires_at = now() - interval '23 hours'")
-	consent("failed lately", "phase = 'failed', closed_at = now() - "+lately)
-	consent("connected lately", "phase = 'connected', closed_at = now() - "+lately)
-	consent("still connecting", "phase = 'answered', expires_at = now() - "+long)
-	consent("to be started", "phase = 'failed', closed_at = now() - "+long)
-	require.NoError(t, b.store.RequestWorkflow(t.Context(), db.WorkflowRequest{Kind: db.RequestConnectVehicles, Subject: "to be started"}))
-
-	b.requireTrimmed(t, "unansweredConsents", 3)
-	b.requireTrimmed(t, "closedConsents", 4)
-	require.Equal(t, []string{"connected lately", "consent", "expired today", "failed lately", "still connecting", "to be started"},
-		b.texts(t, "SELECT id FROM smartcar_consents ORDER BY id"))
-	require.Equal(t, "access-1", b.tokenOf(firstOfFamily).Token, "what came of a consent stays")
-}
-
 func TestNoticesGoWhenTheyWereDeliveredLongAgo(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -283,10 +253,10 @@ func TestTrimmingGoesThroughEveryKindInBatches(t *testing.T) {
 		return batches
 	}
 	require.Equal(t, []string{
-		"payloads 1", "syncLogs 1000", "syncLogs 1000", "syncLogs 1", "unansweredConsents 0", "closedConsents 0", "deliveredNotices 0", "quarantine 0",
+		"payloads 1", "syncLogs 1000", "syncLogs 1000", "syncLogs 1", "expiredCodes 0", "unansweredConsents 0", "closedConsents 0", "deliveredNotices 0", "quarantine 0",
 	}, run())
 	require.Equal(t, []string{
-		"payloads 0", "syncLogs 0", "unansweredConsents 0", "closedConsents 0", "deliveredNotices 0", "quarantine 0",
+		"payloads 0", "syncLogs 0", "expiredCodes 0", "unansweredConsents 0", "closedConsents 0", "deliveredNotices 0", "quarantine 0",
 	}, run(), "again, there is nothing left")
 	require.EqualValues(t, 1, b.count(t, "SELECT count(*) FROM smartcar_webhook_events"))
 }

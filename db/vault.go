@@ -134,7 +134,7 @@ type Reencrypted struct{ Done, Left int64 }
 
 // Reencrypt brings up to limit families under the primary key, in one transaction.
 // Families that are being refreshed are passed over; authorization codes are not
-// touched, since none lives longer than ten minutes.
+// touched, since Smartcar takes none after ten minutes, and Trim forgets those left over.
 func (v *Vault) Reencrypt(ctx context.Context, limit int32) (result Reencrypted, err error) {
 	primary := v.cipher.PrimaryID()
 	err = v.store.inTransaction(ctx, "re-encrypt tokens", func(queries *dbsqlc.Queries) error {

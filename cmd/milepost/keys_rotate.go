@@ -101,7 +101,8 @@ func (t keyTools) reencrypt(ctx context.Context, rows keyRows, batch int32, paus
 		} else {
 			if held >= t.patience {
 				return fmt.Errorf("%d rows are in use, by a refresh or a consent under way: "+
-					"run `milepost keys rotate` again in ten minutes", left)
+					"run `milepost keys rotate` again in ten minutes, and after an hour `milepost trim`, "+
+					"which forgets codes that nobody exchanged", left)
 			}
 			held += t.pause
 			wait = max(pause, t.pause)

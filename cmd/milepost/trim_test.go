@@ -77,7 +77,7 @@ func TestTrimSaysWhatItDidAndIsDoneThen(t *testing.T) {
 		require.NoError(t, json.Unmarshal(b.out.Bytes(), &done))
 		require.False(t, done.DryRun)
 		require.Equal(t, map[string]int64{
-			"payloads": want, "syncLogs": 0, "unansweredConsents": 0, "closedConsents": 0, "deliveredNotices": 0, "quarantine": 0,
+			"payloads": want, "syncLogs": 0, "expiredCodes": 0, "unansweredConsents": 0, "closedConsents": 0, "deliveredNotices": 0, "quarantine": 0,
 		}, done.Rows)
 	}
 	err := b.run("events", "show", "--payload", "old")

@@ -36,6 +36,25 @@ SELECT count(*)
 FROM smartcar_sync_logs
 WHERE created_at < now() - make_interval(secs => @older_than_seconds::double precision);
 
+-- name: ForgetExpiredCodes :execrows
+-- A code that is being exchanged right now is locked, and left for the next time.
+UPDATE smartcar_consents
+SET phase = 'failed', reason = 'code_expired', code = NULL, code_key_id = NULL, closed_at = now()
+WHERE id IN (
+    SELECT candidate.id
+    FROM smartcar_consents AS candidate
+    WHERE candidate.code IS NOT NULL
+      AND candidate.answered_at < now() - make_interval(secs => @older_than_seconds::double precision)
+    ORDER BY candidate.answered_at
+    LIMIT @max_rows
+    FOR UPDATE SKIP LOCKED
+);
+
+-- name: ExpiredCodesToForget :one
+SELECT count(*)
+FROM smartcar_consents
+WHERE code IS NOT NULL AND answered_at < now() - make_interval(secs => @older_than_seconds::double precision);
+
 -- name: DeleteUnansweredConsents :execrows
 DELETE FROM smartcar_consents
 WHERE id IN (

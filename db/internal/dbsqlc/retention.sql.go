@@ -149,6 +149,47 @@ func (q *Queries) DeliveredNoticesToDelete(ctx context.Context, olderThanSeconds
 	return count, err
 }
 
+const expiredCodesToForget = `-- name: ExpiredCodesToForget :one
+SELECT count(*)
+FROM smartcar_consents
+WHERE code IS NOT NULL AND answered_at < now() - make_interval(secs => $1::double precision)
+`
+
+func (q *Queries) ExpiredCodesToForget(ctx context.Context, olderThanSeconds float64) (int64, error) {
+	row := q.db.QueryRow(ctx, expiredCodesToForget, olderThanSeconds)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
+}
+
+const forgetExpiredCodes = `-- name: ForgetExpiredCodes :execrows
+UPDATE smartcar_consents
+SET phase = 'failed', reason = 'code_expired', code = NULL, code_key_id = NULL, closed_at = now()
+WHERE id IN (
+    SELECT candidate.id
+    FROM smartcar_consents AS candidate
+    WHERE candidate.code IS NOT NULL
+      AND candidate.answered_at < now() - make_interval(secs => $1::double precision)
+    ORDER BY candidate.answered_at
+    LIMIT $2
+    FOR UPDATE SKIP LOCKED
+)
+`
+
+type ForgetExpiredCodesParams struct {
+	OlderThanSeconds float64
+	MaxRows          int32
+}
+
+// A code that is being exchanged right now is locked, and left for the next time.
+func (q *Queries) ForgetExpiredCodes(ctx context.Context, arg ForgetExpiredCodesParams) (int64, error) {
+	result, err := q.db.Exec(ctx, forgetExpiredCodes, arg.OlderThanSeconds, arg.MaxRows)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const payloadTrimmedAt = `-- name: PayloadTrimmedAt :one
 SELECT payload_trimmed_at FROM smartcar_webhook_events WHERE event_id = $1
 `
