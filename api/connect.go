@@ -104,7 +104,7 @@ func (h *connect) start(c *gin.Context) {
 		ID: newRandom(), State: newRandom(), Browser: browser,
 		User: link.User, Name: link.Name, VehicleID: link.VehicleID, ExpiresAt: now.Add(consentLife),
 	}
-	externalID, err := h.deps.Consents.Begin(c.Request.Context(), consent)
+	begun, err := h.deps.Consents.Begin(c.Request.Context(), consent)
 	if err != nil {
 		h.refuse(c, refusalOfStorage(c, err), err)
 		return
@@ -115,12 +115,12 @@ func (h *connect) start(c *gin.Context) {
 	h.metrics.countConnect(c.Request.Context(), "started")
 	if link.VehicleID != "" {
 		c.Redirect(http.StatusFound, h.deps.Connect.ReauthenticateURL(smartcar.ReauthenticateRequest{
-			State: consent.State, VehicleID: link.VehicleID, ExternalID: externalID,
+			State: consent.State, VehicleID: link.VehicleID, ExternalID: begun.ExternalID,
 		}))
 		return
 	}
 	c.Redirect(http.StatusFound, h.deps.Connect.AuthorizeURL(smartcar.AuthorizeRequest{
-		State: consent.State, ExternalID: externalID, Make: link.Make,
+		State: consent.State, ExternalID: begun.ExternalID, Make: link.Make, Force: begun.MissesPermissions,
 	}))
 }
 

@@ -40,19 +40,21 @@ type fakeConsents struct {
 	rows  []*consentRow
 	calls int
 	fail  error
+	// missing is whether the owner's cars miss permissions.
+	missing bool
 }
 
-func (f *fakeConsents) Begin(_ context.Context, consent api.NewConsent) (string, error) {
+func (f *fakeConsents) Begin(_ context.Context, consent api.NewConsent) (api.BegunConsent, error) {
 	f.mutex.Lock()
 	defer f.mutex.Unlock()
 	if f.fail != nil {
-		return "", f.fail
+		return api.BegunConsent{}, f.fail
 	}
 	if consent.VehicleID != "" && consent.VehicleID != ownersVehicle {
-		return "", api.ErrConsentVehicle
+		return api.BegunConsent{}, api.ErrConsentVehicle
 	}
 	f.rows = append(f.rows, &consentRow{new: consent, status: api.ConsentStatus{Phase: api.ConsentPending}})
-	return "external-id-of-owner", nil
+	return api.BegunConsent{ExternalID: "external-id-of-owner", MissesPermissions: f.missing}, nil
 }
 
 func (f *fakeConsents) Complete(_ context.Context, answer api.ConsentAnswer) (string, error) {

@@ -38,6 +38,7 @@ func TestAnOwnerIsSentToSmartcarAndBack(t *testing.T) {
 	require.Equal(t, "code", asked.Get("response_type"))
 	require.Equal(t, "TESLA", asked.Get("make"))
 	require.Equal(t, "external-id-of-owner", asked.Get("external_id"))
+	require.Empty(t, asked.Get("approval_prompt"))
 
 	begun := b.consents.row(t, 0).new
 	require.Equal(t, asked.Get("state"), begun.State)
@@ -61,6 +62,13 @@ func TestAnOwnerIsSentToSmartcarAndBack(t *testing.T) {
 	requirePage(t, web.open(t, got.header.Get("Location")), http.StatusOK, "pending", "")
 	require.EqualValues(t, 1, b.countedConnect(t, "started"))
 	require.EqualValues(t, 1, b.countedConnect(t, "consented"))
+}
+
+func TestAnOwnerWhoseCarMissesPermissionsIsShownTheConsentPageAgain(t *testing.T) {
+	t.Parallel()
+	b := setupConnect(t)
+	b.consents.missing = true
+	require.Equal(t, "force", b.browser(t).start(t, b.link()).Get("approval_prompt"))
 }
 
 func TestAnOwnerSignsInAgainForACar(t *testing.T) {

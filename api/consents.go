@@ -11,9 +11,9 @@ import (
 // Consents is where the journeys of owners through Smartcar's consent pages are kept, as Connect sees it. The texts of
 // its errors are logged and must repeat nothing of what it was given.
 type Consents interface {
-	// Begin stores a consent that an owner is about to be asked for, and its owner if that is a new one. It returns
-	// what Smartcar is to call the owner; ErrConsentVehicle when the consent names a vehicle that is not that user's.
-	Begin(ctx context.Context, consent NewConsent) (externalID string, err error)
+	// Begin stores a consent that an owner is about to be asked for, and its owner if that is a new one;
+	// ErrConsentVehicle when the consent names a vehicle that is not that user's.
+	Begin(ctx context.Context, consent NewConsent) (BegunConsent, error)
 	// Complete uses a state up, once, also when the answer is an error of Connect, and returns the consent's id. It
 	// gives ErrStateUnknown, ErrStateUsed, ErrStateExpired or ErrStateOtherBrowser when the answer is not accepted;
 	// after any other error the state can be used again. An answer from another browser uses nothing up.
@@ -47,6 +47,14 @@ type NewConsent struct {
 	VehicleID string
 	// ExpiresAt is when the answer is no longer accepted, in UTC.
 	ExpiresAt time.Time
+}
+
+// BegunConsent is what Smartcar's page has to be told.
+type BegunConsent struct {
+	// ExternalID is what Smartcar is to call the owner.
+	ExternalID string
+	// MissesPermissions says that a car of the owner's misses permissions, so that an earlier consent is not enough.
+	MissesPermissions bool
 }
 
 // ConsentAnswer is what a browser brought back from Smartcar.

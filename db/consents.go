@@ -41,15 +41,25 @@ type NewConsent struct {
 	ExpiresAt          time.Time
 }
 
-// BeginConsent stores a consent and its owner, and gives what Smartcar is to call
-// the owner. ErrNotOwned when a vehicle is named that is not the owner's.
-func (v *Vault) BeginConsent(ctx context.Context, consent NewConsent) (externalID string, err error) {
+// BegunConsent is what Smartcar's page has to be told.
+type BegunConsent struct {
+	// ExternalID is what Smartcar is to call the owner.
+	ExternalID string
+	// MissesPermissions says that a car of the owner's has an open error that asks for a new consent.
+	MissesPermissions bool
+}
+
+// BeginConsent stores a consent and its owner. ErrNotOwned when a vehicle is named that is not the owner's.
+func (v *Vault) BeginConsent(ctx context.Context, consent NewConsent) (begun BegunConsent, err error) {
 	err = v.store.inTransaction(ctx, "begin consent", func(queries *dbsqlc.Queries) error {
 		owner, err := queries.UpsertUser(ctx, dbsqlc.UpsertUserParams{Email: consent.OwnerEmail, Name: consent.OwnerName})
 		if err != nil {
 			return translate("store owner", err)
 		}
-		externalID = owner.ExternalID
+		begun.ExternalID = owner.ExternalID
+		if begun.MissesPermissions, err = queries.MissesPermissions(ctx, owner.ID); err != nil {
+			return translate("find missing permissions", err)
+		}
 		if consent.SmartcarVehicleID != "" {
 			owned, err := queries.OwnsActiveConnection(ctx, dbsqlc.OwnsActiveConnectionParams{
 				SmartcarVehicleID: consent.SmartcarVehicleID, UserID: owner.ID,
@@ -66,7 +76,7 @@ func (v *Vault) BeginConsent(ctx context.Context, consent NewConsent) (externalI
 			SmartcarVehicleID: consent.SmartcarVehicleID, Api: consent.API, ExpiresAt: consent.ExpiresAt,
 		}))
 	})
-	return externalID, err
+	return begun, err
 }
 
 // ConsentAnswer is what came back with an owner. Failure is set when Smartcar reported one.

@@ -216,18 +216,37 @@ func TestAReauthenticationIsForAVehicleOfTheOwners(t *testing.T) {
 	require.ErrorIs(t, begin("gone", "family@milepost.example"), db.ErrNotOwned)
 }
 
+func TestAConsentIsAskedForAgainOnlyWhilePermissionsAreMissing(t *testing.T) {
+	t.Parallel()
+	b := setupVault(t)
+	misses := func(id, owner string) bool {
+		begun, err := b.vault.BeginConsent(t.Context(), db.NewConsent{
+			ID: id, State: id, Browser: givenBrowser, OwnerEmail: owner, API: db.APIv2, ExpiresAt: time.Now().Add(time.Minute),
+		})
+		require.NoError(t, err)
+		return begun.MissesPermissions
+	}
+	require.False(t, misses("before", "family@milepost.example"))
+	b.change(t, `INSERT INTO vehicle_errors (smartcar_vehicle_id, error_type, code, signal, reaction, opened_at)
+		VALUES ('`+firstOfFamily+`', 'PERMISSION', '', 'odometer-traveleddistance', 'reconsent', now())`)
+	require.True(t, misses("missing", "family@milepost.example"))
+	require.False(t, misses("other", "other@milepost.example"))
+	b.change(t, "UPDATE vehicle_errors SET resolved_at = now()")
+	require.False(t, misses("after", "family@milepost.example"))
+}
+
 func TestAnOwnerKeepsTheNameThatSmartcarWasGiven(t *testing.T) {
 	t.Parallel()
 	b := setupConsent(t)
 	names := map[string]bool{}
 	for i, owner := range []string{"asked@milepost.example", "asked@milepost.example", "another@milepost.example"} {
-		name, err := b.vault.BeginConsent(t.Context(), db.NewConsent{
+		begun, err := b.vault.BeginConsent(t.Context(), db.NewConsent{
 			ID: fmt.Sprint("again-", i), State: fmt.Sprint("again-", i), Browser: givenBrowser, OwnerEmail: owner, API: db.APIv2,
 			ExpiresAt: time.Now().Add(time.Minute),
 		})
 		require.NoError(t, err)
-		require.NotContains(t, name, "@", "it says nothing of the owner")
-		names[name] = true
+		require.NotContains(t, begun.ExternalID, "@", "it says nothing of the owner")
+		names[begun.ExternalID] = true
 	}
 	require.Len(t, names, 2)
 	require.Equal(t, []string{"Asked"}, b.column(`SELECT name FROM users WHERE email = 'asked@milepost.example'`), "no name leaves the known one")

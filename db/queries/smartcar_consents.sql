@@ -10,6 +10,15 @@ SELECT EXISTS (
       AND connection.is_active
 );
 
+-- name: MissesPermissions :one
+SELECT EXISTS (
+    SELECT 1 FROM vehicle_errors AS error
+    JOIN smartcar_vehicles AS connection ON connection.smartcar_vehicle_id = error.smartcar_vehicle_id
+    JOIN vehicles AS vehicle ON vehicle.id = connection.vehicle_id
+    WHERE vehicle.your_app_user_id = @user_id AND connection.is_active
+      AND error.state = 'open' AND error.reaction = 'reconsent'
+);
+
 -- name: LockConsentByState :one
 SELECT id, browser_hash, smartcar_vehicle_id, phase, expires_at, api
 FROM smartcar_consents

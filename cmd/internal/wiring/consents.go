@@ -16,15 +16,15 @@ type consents struct {
 }
 
 // Begin implements api.Consents.
-func (c *consents) Begin(ctx context.Context, consent api.NewConsent) (string, error) {
-	externalID, err := c.vault.BeginConsent(ctx, db.NewConsent{
+func (c *consents) Begin(ctx context.Context, consent api.NewConsent) (api.BegunConsent, error) {
+	begun, err := c.vault.BeginConsent(ctx, db.NewConsent{
 		ID: consent.ID, State: consent.State, Browser: consent.Browser, OwnerEmail: consent.User, OwnerName: consent.Name,
 		SmartcarVehicleID: consent.VehicleID, API: c.api, ExpiresAt: consent.ExpiresAt,
 	})
 	if errors.Is(err, db.ErrNotOwned) {
-		return "", api.ErrConsentVehicle
+		return api.BegunConsent{}, api.ErrConsentVehicle
 	}
-	return externalID, err
+	return api.BegunConsent(begun), err
 }
 
 // Complete implements api.Consents.

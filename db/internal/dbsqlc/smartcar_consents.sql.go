@@ -249,6 +249,23 @@ func (q *Queries) LockConsentByState(ctx context.Context, stateHash []byte) (Loc
 	return i, err
 }
 
+const missesPermissions = `-- name: MissesPermissions :one
+SELECT EXISTS (
+    SELECT 1 FROM vehicle_errors AS error
+    JOIN smartcar_vehicles AS connection ON connection.smartcar_vehicle_id = error.smartcar_vehicle_id
+    JOIN vehicles AS vehicle ON vehicle.id = connection.vehicle_id
+    WHERE vehicle.your_app_user_id = $1 AND connection.is_active
+      AND error.state = 'open' AND error.reaction = 'reconsent'
+)
+`
+
+func (q *Queries) MissesPermissions(ctx context.Context, userID int64) (bool, error) {
+	row := q.db.QueryRow(ctx, missesPermissions, userID)
+	var exists bool
+	err := row.Scan(&exists)
+	return exists, err
+}
+
 const noteConnectedVehicle = `-- name: NoteConnectedVehicle :exec
 UPDATE smartcar_consents
 SET connected_vehicles = array_append(connected_vehicles, $1::text)
