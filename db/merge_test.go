@@ -99,7 +99,10 @@ func TestPossibleDuplicatesAreListedUntilTheyAreMerged(t *testing.T) {
 		require.NoError(t, err)
 		return duplicates
 	}
-	require.Equal(t, []db.PossibleDuplicate{{VehicleID: b.into, OtherVehicleID: b.from, Owner: "family@milepost.example"}}, listed())
+	require.Equal(t, []db.PossibleDuplicate{{
+		VehicleID: b.into, OtherVehicleID: b.from, SmartcarVehicleID: firstOfFamily, OtherSmartcarVehicleID: secondOfFamily,
+		Owner: "family@milepost.example",
+	}}, listed())
 	b.column(`UPDATE vehicles SET vin = 'VIN' || id RETURNING vin`)
 	require.Empty(t, listed(), "two VINs are two cars")
 	require.ErrorIs(t, b.merge(nil), db.ErrDifferentVehicles)

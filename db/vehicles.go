@@ -60,12 +60,15 @@ func (s *Store) ListVehicles(ctx context.Context, filter VehicleFilter) ([]Vehic
 
 // PossibleDuplicate are two vehicles that may be one car under two Smartcar ids.
 type PossibleDuplicate struct {
-	VehicleID      int64  `json:"vehicleId"`
-	OtherVehicleID int64  `json:"otherVehicleId"`
-	Owner          string `json:"owner"`
-	Make           string `json:"make"`
-	Model          string `json:"model"`
-	Year           int32  `json:"year"`
+	VehicleID      int64 `json:"vehicleId"`
+	OtherVehicleID int64 `json:"otherVehicleId"`
+	// Of the Smartcar ids that each has, one: `vehicles merge` takes any.
+	SmartcarVehicleID      string `json:"smartcarVehicleId"`
+	OtherSmartcarVehicleID string `json:"otherSmartcarVehicleId"`
+	Owner                  string `json:"owner"`
+	Make                   string `json:"make"`
+	Model                  string `json:"model"`
+	Year                   int32  `json:"year"`
 }
 
 // PossibleDuplicates lists vehicles of one owner with the same make, model and year and no different VINs.

@@ -85,6 +85,19 @@ func TestMilepostIsGivenOnlySettingsThatItReads(t *testing.T) {
 	require.Contains(t, services["milepost"].Environment, "SMARTCAR_MANAGEMENT_TOKEN")
 }
 
+func TestEverySettingReachesMilepost(t *testing.T) {
+	t.Parallel()
+	given := setup(t)["milepost"].Environment
+	for _, setting := range settings(t) {
+		switch {
+		case setting == "MILEPOST_KEYSET_FILE": // MILEPOST_KEYSET here
+		case strings.HasSuffix(setting, "_URL") && strings.HasPrefix(setting, "SMARTCAR_"): // the real hosts
+		default:
+			require.Contains(t, given, setting)
+		}
+	}
+}
+
 func TestOnlyTheReceiverAndTheTemporalUIArePublishedAndOnThisMachineOnly(t *testing.T) {
 	t.Parallel()
 	published := map[string][]string{}

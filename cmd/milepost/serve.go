@@ -20,8 +20,9 @@ func serveCommand(environment map[string]string, logs io.Writer) *cli.Command {
 	return &cli.Command{
 		Name:  "serve",
 		Usage: "receive webhooks and process them, until SIGINT or SIGTERM",
-		Description: "Needs DATABASE_URL and SMARTCAR_MANAGEMENT_TOKEN; finds Temporal by TEMPORAL_ADDRESS\n" +
-			"(default localhost:7233). Logs are JSON lines on standard output.",
+		Description: "Needs DATABASE_URL, SMARTCAR_MANAGEMENT_TOKEN and MILEPOST_KEYSET_FILE (or MILEPOST_KEYSET: see\n" +
+			"`milepost keys new`); finds Temporal by TEMPORAL_ADDRESS (default localhost:7233). Logs are JSON lines on\n" +
+			"standard output.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "roles", Value: "all", Usage: "comma-separated: receiver, starter, worker"},
 		},

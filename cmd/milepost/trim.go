@@ -19,8 +19,9 @@ func trimCommand(environment map[string]string, output io.Writer) *cli.Command {
 		Usage: "remove now what has been kept for long enough, as Milepost does every day by itself",
 		Description: "Empties the payloads of events that were processed longer than MILEPOST_PAYLOAD_RETENTION ago (720h); the\n" +
 			"events stay, and so do the payloads of failed ones. Deletes sync logs older than MILEPOST_LOG_RETENTION\n" +
-			"(9600h), consents that nobody answered a day after they expired, and closed consents and delivered notices\n" +
-			"after 90 days. It can be interrupted, and run again at any time.",
+			"(9600h), consents that nobody answered a day after they expired, authorization codes that nobody exchanged\n" +
+			"within an hour, closed consents and delivered notices after 90 days, and deliveries in quarantine after a\n" +
+			"week. It can be interrupted, and run again at any time.",
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "dry-run", Usage: "only count what would be removed"},
 			jsonFlag(),

@@ -108,7 +108,7 @@ func vehiclesLinkCommand(environment map[string]string, output io.Writer) *cli.C
 		Name:  "link",
 		Usage: "make a link with which an owner connects a car, or signs in to the maker again",
 		Description: "Whoever opens the link connects cars in the name of --user: send it to that user only. The\n" +
-			"application makes its own links in the same way; see \"Connecting a car\" in the README.",
+			"application makes its own links in the same way; see \"Connect a car\" in the README.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "user", Required: true, Usage: "the owner's e-mail address, or what the application calls the owner"},
 			&cli.StringFlag{Name: "name", Usage: "the owner's name"},

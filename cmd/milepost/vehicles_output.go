@@ -51,10 +51,10 @@ func writeVehicle(output io.Writer, vehicle db.VehicleSummary) error {
 
 func writeDuplicateTable(output io.Writer, duplicates []db.PossibleDuplicate) error {
 	table := tabwriter.NewWriter(output, 0, 0, columnPadding, ' ', 0)
-	_, err := fmt.Fprintln(table, "OUR ID\tOTHER ID\tOWNER\tCAR")
+	_, err := fmt.Fprintln(table, "KNOWN VEHICLE\tNEWER VEHICLE\tOWNER\tCAR")
 	for _, pair := range duplicates {
-		_, rowErr := fmt.Fprintf(table, "%d\t%d\t%s\t%s\n",
-			pair.VehicleID, pair.OtherVehicleID, pair.Owner, car(pair.Make, pair.Model, pair.Year))
+		_, rowErr := fmt.Fprintf(table, "%s\t%s\t%s\t%s\n",
+			pair.SmartcarVehicleID, pair.OtherSmartcarVehicleID, pair.Owner, car(pair.Make, pair.Model, pair.Year))
 		err = errors.Join(err, rowErr)
 	}
 	return errors.Join(err, table.Flush())

@@ -38,7 +38,10 @@ WHERE one.id = @one AND other.id = @other;
 
 -- name: PossibleDuplicates :many
 -- Vehicles of one owner that may be one car under two Smartcar ids.
-SELECT one.id AS vehicle_id, other.id AS other_vehicle_id, owner.email AS owner, one.make, one.model, one.year
+SELECT one.id AS vehicle_id, other.id AS other_vehicle_id,
+       (SELECT max(smartcar_vehicle_id) FROM smartcar_vehicles WHERE vehicle_id = one.id)::text AS smartcar_vehicle_id,
+       (SELECT max(smartcar_vehicle_id) FROM smartcar_vehicles WHERE vehicle_id = other.id)::text AS other_smartcar_vehicle_id,
+       owner.email AS owner, one.make, one.model, one.year
 FROM vehicles AS one
 JOIN vehicles AS other ON other.your_app_user_id = one.your_app_user_id AND other.id > one.id
     AND other.make = one.make AND other.model = one.model AND other.year = one.year

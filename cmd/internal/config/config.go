@@ -109,7 +109,7 @@ func (r Retention) validate() error {
 
 // Reconcile says how readings are fetched that no webhook brought.
 type Reconcile struct {
-	// Interval is the time between two looks for silent vehicles; 0 means never.
+	// Interval is the time between two looks for silent vehicles; 0 means only when somebody asks.
 	Interval time.Duration `env:"MILEPOST_RECONCILE_INTERVAL" envDefault:"15m"`
 	// ShortestOutage is the least silence of all vehicles together that is taken for an outage.
 	ShortestOutage time.Duration `env:"MILEPOST_SHORTEST_OUTAGE" envDefault:"175s"`
@@ -124,7 +124,7 @@ type Reconcile struct {
 func (r Reconcile) validate() error {
 	var faults []error
 	if r.Interval < 0 || r.ShortestOutage <= 0 || r.PollRefill <= 0 || r.PollVehicleInterval <= 0 {
-		faults = append(faults, errors.New("MILEPOST_RECONCILE_INTERVAL must be a duration such as 15m, or 0 for never; "+
+		faults = append(faults, errors.New("MILEPOST_RECONCILE_INTERVAL must be a duration such as 15m, or 0 for only when asked; "+
 			"MILEPOST_SHORTEST_OUTAGE, MILEPOST_POLL_REFILL and MILEPOST_POLL_VEHICLE_INTERVAL must be positive durations"))
 	}
 	if r.PollBurst < 1 || r.PollVehicleCalls < 1 {

@@ -127,7 +127,10 @@ func (q *Queries) MarkMerged(ctx context.Context, arg MarkMergedParams) error {
 }
 
 const possibleDuplicates = `-- name: PossibleDuplicates :many
-SELECT one.id AS vehicle_id, other.id AS other_vehicle_id, owner.email AS owner, one.make, one.model, one.year
+SELECT one.id AS vehicle_id, other.id AS other_vehicle_id,
+       (SELECT max(smartcar_vehicle_id) FROM smartcar_vehicles WHERE vehicle_id = one.id)::text AS smartcar_vehicle_id,
+       (SELECT max(smartcar_vehicle_id) FROM smartcar_vehicles WHERE vehicle_id = other.id)::text AS other_smartcar_vehicle_id,
+       owner.email AS owner, one.make, one.model, one.year
 FROM vehicles AS one
 JOIN vehicles AS other ON other.your_app_user_id = one.your_app_user_id AND other.id > one.id
     AND other.make = one.make AND other.model = one.model AND other.year = one.year
@@ -140,12 +143,14 @@ LIMIT $1
 `
 
 type PossibleDuplicatesRow struct {
-	VehicleID      int64
-	OtherVehicleID int64
-	Owner          string
-	Make           string
-	Model          string
-	Year           int32
+	VehicleID              int64
+	OtherVehicleID         int64
+	SmartcarVehicleID      string
+	OtherSmartcarVehicleID string
+	Owner                  string
+	Make                   string
+	Model                  string
+	Year                   int32
 }
 
 // Vehicles of one owner that may be one car under two Smartcar ids.
@@ -161,6 +166,8 @@ func (q *Queries) PossibleDuplicates(ctx context.Context, maxRows int32) ([]Poss
 		if err := rows.Scan(
 			&i.VehicleID,
 			&i.OtherVehicleID,
+			&i.SmartcarVehicleID,
+			&i.OtherSmartcarVehicleID,
 			&i.Owner,
 			&i.Make,
 			&i.Model,
