@@ -48,14 +48,14 @@ type ApplicationTokens struct {
 }
 
 // NewApplicationTokens checks the configuration and reports all its faults at once. It asks for no token yet.
-func NewApplicationTokens(cfg ApplicationTokensConfig) (*ApplicationTokens, error) {
-	hosts, err := cfg.Hosts.resolve()
-	if err := errors.Join(err, validateClient(cfg.ClientID, cfg.ClientSecret)); err != nil {
+func NewApplicationTokens(config ApplicationTokensConfig) (*ApplicationTokens, error) {
+	hosts, err := config.Hosts.resolve()
+	if err := errors.Join(err, validateClient(config.ClientID, config.ClientSecret)); err != nil {
 		return nil, err
 	}
 	tokens := &ApplicationTokens{
-		client: newClient(cfg.HTTP, tokenTimeout), endpoint: hosts.IAM + "/oauth2/token",
-		clientID: cfg.ClientID, secret: func() Token { return cfg.ClientSecret }, clock: cfg.Clock,
+		client: newClient(config.HTTP, tokenTimeout), endpoint: hosts.IAM + "/oauth2/token",
+		clientID: config.ClientID, secret: func() Token { return config.ClientSecret }, clock: config.Clock,
 	}
 	if tokens.clock == nil {
 		tokens.clock = time.Now

@@ -80,14 +80,14 @@ type Connect struct {
 }
 
 // NewConnect checks the configuration and reports all its faults at once.
-func NewConnect(cfg ConnectConfig) (Connect, error) {
-	hosts, err := cfg.Hosts.resolve()
-	if err := errors.Join(err, cfg.validate()); err != nil {
+func NewConnect(config ConnectConfig) (Connect, error) {
+	hosts, err := config.Hosts.resolve()
+	if err := errors.Join(err, config.validate()); err != nil {
 		return Connect{}, err
 	}
 	connect := Connect{
-		host: hosts.Connect, clientID: cfg.ClientID, redirectURI: cfg.RedirectURI,
-		mode: cfg.Mode, scope: strings.Join(cfg.Scopes, " "),
+		host: hosts.Connect, clientID: config.ClientID, redirectURI: config.RedirectURI,
+		mode: config.Mode, scope: strings.Join(config.Scopes, " "),
 	}
 	if connect.mode == "" {
 		connect.mode = "live"

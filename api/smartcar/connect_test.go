@@ -24,9 +24,9 @@ func hostsAt(base string) smartcar.Hosts {
 func TestTheAuthoriseURLCarriesEveryParameter(t *testing.T) {
 	t.Parallel()
 	for _, generation := range []smartcar.APIVersion{smartcar.V2, smartcar.V3} {
-		cfg := connectConfig()
-		cfg.API = generation
-		connect, err := smartcar.NewConnect(cfg)
+		config := connectConfig()
+		config.API = generation
+		connect, err := smartcar.NewConnect(config)
 		require.NoError(t, err)
 
 		address := connect.AuthorizeURL(smartcar.AuthorizeRequest{State: "st+ate", ExternalID: "driver 1&2", Force: true, Make: "TESLA"})
@@ -36,7 +36,7 @@ func TestTheAuthoriseURLCarriesEveryParameter(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, "https://connect.smartcar.com/oauth/authorize", parsed.Scheme+"://"+parsed.Host+parsed.Path)
 		require.Equal(t, url.Values{
-			"response_type": {"code"}, "client_id": {cfg.ClientID}, "redirect_uri": {cfg.RedirectURI},
+			"response_type": {"code"}, "client_id": {config.ClientID}, "redirect_uri": {config.RedirectURI},
 			"scope": {"required:read_odometer read_vin"}, "state": {"st+ate"}, "mode": {"live"}, "approval_prompt": {"force"},
 			"make": {"TESLA"}, "user": {"driver 1&2"}, "external_id": {"driver 1&2"},
 		}, parsed.Query())
@@ -45,16 +45,16 @@ func TestTheAuthoriseURLCarriesEveryParameter(t *testing.T) {
 
 func TestTheAuthoriseURLLeavesOutWhatIsNotGiven(t *testing.T) {
 	t.Parallel()
-	cfg := connectConfig()
-	cfg.Scopes, cfg.Mode, cfg.Hosts.Connect = nil, "simulated", "http://127.0.0.1:4000/connect/"
-	connect, err := smartcar.NewConnect(cfg)
+	config := connectConfig()
+	config.Scopes, config.Mode, config.Hosts.Connect = nil, "simulated", "http://127.0.0.1:4000/connect/"
+	connect, err := smartcar.NewConnect(config)
 	require.NoError(t, err)
 
 	parsed, err := url.Parse(connect.AuthorizeURL(smartcar.AuthorizeRequest{State: "state"}))
 	require.NoError(t, err)
 	require.Equal(t, "/connect/oauth/authorize", parsed.Path)
 	require.Equal(t, url.Values{
-		"response_type": {"code"}, "client_id": {cfg.ClientID}, "redirect_uri": {cfg.RedirectURI}, "state": {"state"}, "mode": {"simulated"},
+		"response_type": {"code"}, "client_id": {config.ClientID}, "redirect_uri": {config.RedirectURI}, "state": {"state"}, "mode": {"simulated"},
 	}, parsed.Query())
 }
 
@@ -88,9 +88,9 @@ func TestEveryFaultOfTheConnectSettingsIsReportedAtOnce(t *testing.T) {
 
 func TestARedirectURIForAMobileApplicationIsAccepted(t *testing.T) {
 	t.Parallel()
-	cfg := connectConfig()
-	cfg.RedirectURI = "sc3a0c1c5e-0000-4000-8000-000000000001://callback"
-	_, err := smartcar.NewConnect(cfg)
+	config := connectConfig()
+	config.RedirectURI = "sc3a0c1c5e-0000-4000-8000-000000000001://callback"
+	_, err := smartcar.NewConnect(config)
 	require.NoError(t, err)
 }
 

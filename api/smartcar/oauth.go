@@ -37,21 +37,21 @@ type OAuth struct {
 }
 
 // NewOAuth checks the configuration and reports all its faults at once.
-func NewOAuth(cfg OAuthConfig) (*OAuth, error) {
-	hosts, err := cfg.Hosts.resolve()
-	faults := []error{err, validateClient(cfg.ClientID, cfg.ClientSecret)}
-	if strings.Contains(cfg.ClientID, ":") {
+func NewOAuth(config OAuthConfig) (*OAuth, error) {
+	hosts, err := config.Hosts.resolve()
+	faults := []error{err, validateClient(config.ClientID, config.ClientSecret)}
+	if strings.Contains(config.ClientID, ":") {
 		faults = append(faults, errNoClientID) // It would end there in HTTP Basic.
 	}
-	if !isRedirectURI(cfg.RedirectURI) {
+	if !isRedirectURI(config.RedirectURI) {
 		faults = append(faults, errRedirectURI)
 	}
 	if err := errors.Join(faults...); err != nil {
 		return nil, err
 	}
 	return &OAuth{
-		client: newClient(cfg.HTTP, tokenTimeout), endpoint: hosts.Auth + "/oauth/token",
-		clientID: cfg.ClientID, returnURI: cfg.RedirectURI, secret: func() Token { return cfg.ClientSecret },
+		client: newClient(config.HTTP, tokenTimeout), endpoint: hosts.Auth + "/oauth/token",
+		clientID: config.ClientID, returnURI: config.RedirectURI, secret: func() Token { return config.ClientSecret },
 	}, nil
 }
 

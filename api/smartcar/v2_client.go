@@ -22,12 +22,12 @@ type V2Client struct {
 }
 
 // NewV2Client checks the configuration.
-func NewV2Client(cfg ClientConfig) (*V2Client, error) {
-	hosts, err := cfg.Hosts.resolve()
+func NewV2Client(config ClientConfig) (*V2Client, error) {
+	hosts, err := config.Hosts.resolve()
 	if err != nil {
 		return nil, err
 	}
-	return &V2Client{client: newClient(cfg.HTTP, restTimeout), base: hosts.API + "/v2.0"}, nil
+	return &V2Client{client: newClient(config.HTTP, restTimeout), base: hosts.API + "/v2.0"}, nil
 }
 
 // User returns the id of the Smartcar user to whom the token belongs.

@@ -24,13 +24,13 @@ type V3Client struct {
 }
 
 // NewV3Client checks the configuration.
-func NewV3Client(cfg ClientConfig) (*V3Client, error) {
-	hosts, err := cfg.Hosts.resolve()
+func NewV3Client(config ClientConfig) (*V3Client, error) {
+	hosts, err := config.Hosts.resolve()
 	if err != nil {
 		return nil, err
 	}
 	return &V3Client{
-		client: newClient(cfg.HTTP, restTimeout), vehicle: hosts.Vehicle + "/v3", management: hosts.Management + "/v3",
+		client: newClient(config.HTTP, restTimeout), vehicle: hosts.Vehicle + "/v3", management: hosts.Management + "/v3",
 	}, nil
 }
 

@@ -25,20 +25,21 @@ type EventMetrics struct {
 
 // NewEventMetrics makes the instruments.
 func NewEventMetrics(meter metric.Meter) (*EventMetrics, error) {
-	closed, err := meter.Int64Counter("milepost_events_closed",
+	metrics := &EventMetrics{}
+	var faults [6]error
+	metrics.closed, faults[0] = meter.Int64Counter("milepost_events_closed",
 		metric.WithDescription("Events closed, by outcome or failure class."))
-	depth, err2 := meter.Int64Gauge("milepost_backlog_depth",
+	metrics.depth, faults[1] = meter.Int64Gauge("milepost_backlog_depth",
 		metric.WithDescription("Ledger rows whose workflow has not been started."))
-	oldest, err3 := meter.Float64Gauge("milepost_backlog_age_seconds", metric.WithUnit("s"),
+	metrics.oldest, faults[2] = meter.Float64Gauge("milepost_backlog_age_seconds", metric.WithUnit("s"),
 		metric.WithDescription("Age of the oldest ledger row whose workflow has not been started."))
-	tokens, err4 := meter.Int64Counter("milepost_token_refreshes",
+	metrics.tokens, faults[3] = meter.Int64Counter("milepost_token_refreshes",
 		metric.WithDescription("Attempts to have tokens refreshed, by what they came to."))
-	notices, err5 := meter.Int64Counter("milepost_notices_closed",
+	metrics.notices, faults[4] = meter.Int64Counter("milepost_notices_closed",
 		metric.WithDescription("Notices to the application that were delivered, or given up."))
-	polls, err6 := meter.Int64Counter("milepost_polls",
+	metrics.polls, faults[5] = meter.Int64Counter("milepost_polls",
 		metric.WithDescription("Polls of vehicles that should have been heard from, by what they came to."))
-	metrics := &EventMetrics{closed: closed, depth: depth, oldest: oldest, tokens: tokens, notices: notices, polls: polls}
-	return metrics, errors.Join(err, err2, err3, err4, err5, err6)
+	return metrics, errors.Join(faults[:]...)
 }
 
 // TokensRefreshed counts one attempt to have tokens refreshed.
