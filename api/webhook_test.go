@@ -189,6 +189,7 @@ func TestSignedBodyThatIsNotUnderstoodIsStored(t *testing.T) {
 		"{\"eventType\":\"\xff\x00\"}":                                                                     "MALFORMED",
 		`{"eventType":"VEHICLE_STATE","vehicleId":"a","data":{"vehicle":{"id":"b"}}}`:                      "VEHICLE_STATE",
 		`{"eventType":"\u0000"}`:                                                                           "MALFORMED",
+		`{"eventName":"eventBased","payload":{"eventType":"VERIFY"}}`:                                      "MALFORMED",
 		`{"eventType":"VEHICLE_ERROR","meta":{"deliveryId":"d\u0000"},"data":{"errors":"` + "\xff" + `"}}`: "VEHICLE_ERROR",
 	} {
 		b := setup(t)

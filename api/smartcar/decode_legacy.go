@@ -32,10 +32,16 @@ func (e *envelope) decodeLegacy(delivery Delivery) (Delivery, error) {
 	}
 	delivery.Type = EventType(eventName)
 	delivery.Events = []Event{e.legacyEvent()}
-	if eventName == "" {
+	switch delivery.Type {
+	case "":
 		return delivery, malformed("payload.eventType is missing")
+	case TypeVerify:
+		// Only eventName asks to verify. An event with the type VERIFY would be answered as a challenge, and not stored.
+		delivery.Type = ""
+		return delivery, malformed("payload.eventType is VERIFY")
+	default:
+		return delivery, nil
 	}
-	return delivery, nil
 }
 
 func (e *envelope) legacyEvent() Event {

@@ -1,7 +1,6 @@
 package smartcar_test
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -262,38 +261,9 @@ func TestDecodeReadsOlderForms(t *testing.T) {
 	})
 }
 
-func manyVehicles() string {
-	vehicles := make([]string, 0, 501)
-	for i := range cap(vehicles) {
-		vehicles = append(vehicles, fmt.Sprintf(`{"vehicleId":"vehicle-%d"}`, i))
-	}
-	return strings.Join(vehicles, ",")
-}
-
 func TestDecodeReportsMalformedBodiesAndStillNamesThem(t *testing.T) {
 	t.Parallel()
-	cases := map[string]string{
-		"nothing":                    ``,
-		"no JSON":                    `{"eventType":`,
-		"two values":                 `{"eventType":"VERIFY"}{}`,
-		"an array":                   `[{"eventType":"VERIFY"}]`,
-		"a string":                   `"challenge"`,
-		"no event type":              `{"eventId":"e-1","data":{}}`,
-		"an event type of no text":   `{"eventType":{}}`,
-		"2.0 without a name":         `{"version":"2.0","payload":{}}`,
-		"2.0 without vehicles":       `{"eventName":"schedule","payload":{}}`,
-		"2.0 with no vehicle":        `{"eventName":"schedule","payload":{"vehicles":[]}}`,
-		"2.0 with a vehicle of text": `{"eventName":"dynamic","payload":{"vehicles":[{"vehicleId":"a"},"b"]}}`,
-		"2.0 event without a type":   `{"eventName":"eventBased","payload":{"eventId":"e-1"}}`,
-		"2.0 with too many vehicles": `{"eventName":"schedule","payload":{"vehicles":[` + manyVehicles() + `]}}`,
-		"two different vehicles":     `{"eventType":"VEHICLE_STATE","vehicleId":"a","data":{"vehicle":{"id":"b"}}}`,
-		"signals as a map":           `{"eventType":"VEHICLE_STATE","data":{"signals":{"odometer":{"value":1}}}}`,
-		"a signal that is a number":  `{"eventType":"VEHICLE_STATE","data":{"signals":[1]}}`,
-		"data that is text":          `{"eventType":"VEHICLE_STATE","data":"text"}`,
-		"errors as a map":            `{"eventType":"VEHICLE_ERROR","data":{"errors":{"type":"SERVER"}}}`,
-		"invalid numbers":            `{"eventType":"VEHICLE_STATE","data":{"odometer":01}}`,
-		"nesting beyond the parser":  strings.Repeat(`{"a":`, 20_000) + `1` + strings.Repeat(`}`, 20_000),
-	}
+	cases := malformedBodies()
 	for name, body := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -307,4 +277,7 @@ func TestDecodeReportsMalformedBodiesAndStillNamesThem(t *testing.T) {
 	require.ErrorIs(t, err, smartcar.ErrMalformed)
 	require.Equal(t, "b", delivery.Events[0].VehicleID)
 	require.Equal(t, smartcar.TypeVehicleState, delivery.Type)
+	delivery, err = smartcar.Decode([]byte(cases["2.0 event that says VERIFY"]))
+	require.ErrorIs(t, err, smartcar.ErrMalformed)
+	require.Empty(t, delivery.Type, "as VERIFY it would be answered and not stored")
 }

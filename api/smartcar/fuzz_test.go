@@ -14,45 +14,63 @@ import (
 	"github.com/milepost/milepost/api/smartcar"
 )
 
+// FuzzDecode decodes a body as it is, and with a word in place of one of its values.
 func FuzzDecode(f *testing.F) {
-	files, err := filepath.Glob(filepath.Join("testdata", "payloads", "*.json"))
-	require.NoError(f, err)
-	for _, file := range files {
-		body, err := os.ReadFile(file)
-		require.NoError(f, err)
-		f.Add(body)
+	for i, seed := range decodeSeeds(f) {
+		f.Add([]byte(seed), uint16(i), uint8(i%len(words())))
 	}
-	f.Add([]byte(`{"eventType":"VEHICLE_STATE","vehicleId":"a","data":{"vehicle":{"id":"b"},"signals":{}}}`))
-	f.Add([]byte(`{"eventName":"schedule","payload":{"vehicles":[{"vehicleId":"a"},{"vehicleId":"a","requestId":"r"}]}}`))
-	validID := regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}$`)
-	f.Fuzz(func(t *testing.T, body []byte) {
-		untouched := bytes.Clone(body)
-		first, err := smartcar.Decode(body)
-		require.Equal(t, untouched, body, "the body is only read")
-		if err != nil {
-			require.ErrorIs(t, err, smartcar.ErrMalformed)
-			require.Len(t, first.Events, 1)
-		}
-		again, errAgain := smartcar.Decode(body)
-		require.Equal(t, first, again)
-		require.Equal(t, err, errAgain)
-		require.NotEmpty(t, first.Events)
-		seen := make(map[string]bool)
-		for _, event := range first.Events {
-			require.Regexp(t, validID, event.ID)
-			require.False(t, seen[event.ID], "events of one delivery have different IDs")
-			seen[event.ID] = true
-			_, _ = event.Odometer()
-		}
-		challenge, isVerify := smartcar.ReadChallenge(body)
-		require.Equal(t, first.Type == smartcar.TypeVerify, isVerify)
-		require.Equal(t, first.Challenge, challenge)
-		if restamped, ok := restamp(body); ok {
-			second, _ := smartcar.Decode(restamped)
-			require.Equal(t, idsOf(first), idsOf(second), "a retry has the IDs of the first attempt")
-		}
+	f.Fuzz(func(t *testing.T, body []byte, place uint16, word uint8) {
+		requireDecodes(t, body)
+		requireDecodes(t, withWord(body, int(place), int(word)))
 	})
 }
+
+func TestAnyValueOfABodyMayBeOfAnyKind(t *testing.T) {
+	t.Parallel()
+	const largest = 1000 // Those below have every form.
+	for _, seed := range decodeSeeds(t) {
+		if len(seed) > largest {
+			continue
+		}
+		for place := range placesIn([]byte(seed)) {
+			for word := range words() {
+				requireDecodes(t, withWord([]byte(seed), place, word))
+			}
+		}
+	}
+}
+
+// requireDecodes requires what is true of every body.
+func requireDecodes(t *testing.T, body []byte) {
+	t.Helper()
+	untouched := bytes.Clone(body)
+	first, err := smartcar.Decode(body)
+	require.True(t, bytes.Equal(untouched, body), "the body is only read")
+	if err != nil {
+		require.ErrorIs(t, err, smartcar.ErrMalformed)
+		require.Len(t, first.Events, 1)
+	}
+	again, errAgain := smartcar.Decode(body)
+	require.Equal(t, first, again)
+	require.Equal(t, err, errAgain)
+	require.NotEmpty(t, first.Events)
+	seen := make(map[string]bool)
+	for _, event := range first.Events {
+		require.True(t, validID.MatchString(event.ID), event.ID)
+		require.False(t, seen[event.ID], "events of one delivery have different IDs")
+		seen[event.ID] = true
+		_, _ = event.Odometer()
+	}
+	challenge, isVerify := smartcar.ReadChallenge(body)
+	require.Equal(t, first.Type == smartcar.TypeVerify, isVerify, "%s", body)
+	require.Equal(t, first.Challenge, challenge)
+	if restamped, ok := restamp(body); ok {
+		second, _ := smartcar.Decode(restamped)
+		require.Equal(t, idsOf(first), idsOf(second), "a retry has the IDs of the first attempt: %s", body)
+	}
+}
+
+var validID = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}$`)
 
 // restamp changes what Smartcar changes from attempt to attempt, and white space and member order with it.
 func restamp(body []byte) ([]byte, bool) {

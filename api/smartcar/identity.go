@@ -79,6 +79,9 @@ func canonical(object json.RawMessage) []byte {
 	if err := decoder.Decode(&content); err != nil {
 		return object
 	}
+	if sent, ok := content["meta"]; ok && sent == nil {
+		delete(content, "meta") // null is absent, as everywhere
+	}
 	if meta, ok := content["meta"].(map[string]any); ok {
 		kept := make(map[string]any)
 		for _, name := range [...]string{"version", "webhookId", "mode"} {

@@ -122,12 +122,19 @@ func text(raw []byte) string {
 	}
 }
 
-// sentText is text, but keeps a value of a wrong kind visible so that it cannot pass for an absent one.
+// sentText is text, but keeps a value of a wrong kind visible so that it cannot pass for an absent one: an array or an
+// object by its brackets, which are the same however it is written.
 func sentText(raw []byte) string {
-	if isAbsent(raw) || kindOf(raw) == kindString || kindOf(raw) == kindNumber {
+	switch kindOf(raw) {
+	case kindBool:
+		return string(raw)
+	case kindArray:
+		return "[]"
+	case kindObject:
+		return "{}"
+	default:
 		return text(raw)
 	}
-	return strings.ToValidUTF8(string(raw[:min(len(raw), maxNumberLength)]), "")
 }
 
 // integer reads a whole number, also one sent as a string.
