@@ -5,14 +5,16 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"time"
 )
 
 // Decode reads a webhook body in any form: 4.0 as on the wire and as documented, autumn 2025, 3.0, 2.0 (verify,
 // schedule, dynamic, event-based) and the seed style. It checks no signature.
 //
-// Members of an unexpected kind are parsed when possible and otherwise kept under Event.Unknown. It returns an
-// error wrapping ErrMalformed, with a reason that repeats nothing of the body, when the body is not exactly one
-// JSON object, names no event type, contradicts itself about the vehicle, or has data or signals of a wrong shape.
+// Members of an unexpected kind are parsed when possible; those and other members that are not understood are kept, under
+// Unknown of their Event, Signal or VehicleError, but for those of a VERIFY and the headers of 2.0 items. It returns an
+// error wrapping ErrMalformed, with a reason that repeats nothing of the body, when the body is not exactly one JSON
+// object, names no event type, contradicts itself about the vehicle, or has data or signals of a wrong shape.
 // The Delivery then holds what could be read and exactly one Event with an ID, so that it can be stored.
 //
 // Source: Smartcar, "envelope of 4.0 events", "VEHICLE_STATE", "VEHICLE_ERROR", "legacy 2.0".
@@ -142,24 +144,34 @@ func (e *envelope) decode() (Delivery, error) {
 		return e.decodeLegacy(delivery)
 	}
 	delivery.Type = EventType(text(e.eventType))
-	delivery.readMeta(e.meta)
 	event := Event{Unknown: e.unknown}
+	delivery.readMeta(e.meta, &event.Unknown)
 	keepPresent(&event.Unknown, "eventName", e.eventName)
 	keepPresent(&event.Unknown, "payload", e.payload)
-	keepUnlessKind(&event.Unknown, "meta", e.meta, kindObject)
-	keepUnlessKind(&event.Unknown, "triggers", e.triggers, kindArray)
-	event.ID = eventID(e.eventID)
+	keepUnlessObject(&event.Unknown, "meta", e.meta)
+	e.keepTexts(&event.Unknown)
+	if event.ID = eventID(e.eventID); event.ID == "" {
+		keepPresent(&event.Unknown, "eventId", e.eventID)
+	}
 	err := e.decodeEvent(&delivery, &event)
 	delivery.Events = []Event{event}
 	return delivery, err
 }
 
+// keepTexts keeps those members that ought to be text, and are not.
+func (e *envelope) keepTexts(unknown *map[string]json.RawMessage) {
+	keepUnlessText(unknown, "eventType", e.eventType)
+	keepUnlessText(unknown, "vehicleId", e.vehicleID)
+	keepUnlessText(unknown, "version", e.version)
+	keepUnlessText(unknown, "mode", e.mode)
+	keepUnlessText(unknown, "webhookId", e.webhookID)
+}
+
 func (e *envelope) decodeEvent(delivery *Delivery, event *Event) error {
 	data := event.readData(e.data)
 	delivery.Mode = combinedMode(e.mode, member(e.meta, "mode"), data.vehicleMode)
-	for _, triggers := range [...]json.RawMessage{e.triggers, data.triggers} {
-		delivery.Triggers = append(delivery.Triggers, readTriggers(triggers)...)
-	}
+	delivery.readTriggers(e.triggers, "triggers", &event.Unknown)
+	delivery.readTriggers(data.triggers, "data.triggers", &event.Unknown)
 	if delivery.Type == TypeVerify {
 		delivery.Challenge = e.challenge()
 		return nil
@@ -180,32 +192,49 @@ func (e *envelope) decodeEvent(delivery *Delivery, event *Event) error {
 
 func (t EventType) isVehicleEvent() bool { return t == TypeVehicleState || t == TypeVehicleError }
 
-func (d *Delivery) readMeta(meta json.RawMessage) {
-	var deliveryTime json.RawMessage
+func (d *Delivery) readMeta(meta json.RawMessage, unknown *map[string]json.RawMessage) {
+	var deliveryTime time.Time
 	for name, value := range members(meta) {
+		understood := false
 		switch string(name) {
-		case "version":
-			d.Version = text(value)
-		case "webhookId":
-			d.WebhookID = text(value)
-		case "webhookName":
-			d.WebhookName = text(value)
-		case "deliveryId":
-			d.DeliveryID = text(value)
 		case "deliveredAt":
-			d.DeliveredAt = timestamp(value)
+			d.DeliveredAt, understood = timeOf(value)
 		case "deliveryTime":
-			deliveryTime = value
+			deliveryTime, understood = timeOf(value)
 		case "signalCount":
-			d.SignalCount, _ = integer(value)
+			d.SignalCount, understood = integer(value)
 		case "sequence":
-			if kindOf(value) == kindNumber && len(value) <= maxNumberLength {
+			if understood = kindOf(value) == kindNumber && len(value) <= maxNumberLength; understood {
 				d.Sequence = json.Number(value)
 			}
+		case "mode":
+			_, understood = textOf(value)
+		default:
+			if field := d.metaText(string(name)); field != nil {
+				*field, understood = textOf(value)
+			}
+		}
+		if !understood {
+			keepPresent(unknown, "meta."+string(name), value)
 		}
 	}
 	if d.DeliveredAt.IsZero() {
-		d.DeliveredAt = timestamp(deliveryTime)
+		d.DeliveredAt = deliveryTime
+	}
+}
+
+func (d *Delivery) metaText(name string) *string {
+	switch name {
+	case "version":
+		return &d.Version
+	case "webhookId":
+		return &d.WebhookID
+	case "webhookName":
+		return &d.WebhookName
+	case "deliveryId":
+		return &d.DeliveryID
+	default:
+		return nil
 	}
 }
 
@@ -236,8 +265,14 @@ func keepPresent(unknown *map[string]json.RawMessage, path string, value json.Ra
 	}
 }
 
-func keepUnlessKind(unknown *map[string]json.RawMessage, path string, value json.RawMessage, expected kind) {
-	if kindOf(value) != expected {
+func keepUnlessText(unknown *map[string]json.RawMessage, path string, value json.RawMessage) {
+	if _, understood := textOf(value); !understood {
+		keepPresent(unknown, path, value)
+	}
+}
+
+func keepUnlessObject(unknown *map[string]json.RawMessage, path string, value json.RawMessage) {
+	if kindOf(value) != kindObject {
 		keepPresent(unknown, path, value)
 	}
 }

@@ -7,22 +7,21 @@ import (
 
 // dataMembers holds members of data whose meaning depends on the type of the event.
 type dataMembers struct {
-	triggers, signals, errors, odometer, failure, vehicleMode json.RawMessage
+	triggers, signals, errors, odometer, failure, challenge, vehicleMode json.RawMessage
 }
 
 func (e *Event) readData(raw json.RawMessage) dataMembers {
 	var data dataMembers
-	keepUnlessKind(&e.Unknown, "data", raw, kindObject)
+	keepUnlessObject(&e.Unknown, "data", raw)
 	for name, value := range members(raw) {
 		switch string(name) {
 		case "user":
-			keepUnlessKind(&e.Unknown, "data.user", value, kindObject)
+			keepUnlessObject(&e.Unknown, "data.user", value)
 			e.readUser(value)
 		case "vehicle":
-			keepUnlessKind(&e.Unknown, "data.vehicle", value, kindObject)
+			keepUnlessObject(&e.Unknown, "data.vehicle", value)
 			data.vehicleMode = e.readVehicle(value)
 		case "triggers":
-			keepUnlessKind(&e.Unknown, "data.triggers", value, kindArray)
 			data.triggers = value
 		case "signals":
 			data.signals = value
@@ -33,6 +32,7 @@ func (e *Event) readData(raw json.RawMessage) dataMembers {
 		case "error":
 			data.failure = value
 		case "challenge":
+			data.challenge = value
 		default:
 			keep(&e.Unknown, "data."+string(name), value)
 		}
@@ -42,12 +42,14 @@ func (e *Event) readData(raw json.RawMessage) dataMembers {
 
 func (e *Event) readUser(raw json.RawMessage) {
 	for name, value := range members(raw) {
+		understood := false
 		switch string(name) {
 		case "id":
-			e.UserID = text(value)
+			e.UserID, understood = textOf(value)
 		case "externalId":
-			e.ExternalUserID = text(value)
-		default:
+			e.ExternalUserID, understood = textOf(value)
+		}
+		if !understood {
 			keep(&e.Unknown, "data.user."+string(name), value)
 		}
 	}
@@ -55,24 +57,23 @@ func (e *Event) readUser(raw json.RawMessage) {
 
 func (e *Event) readVehicle(raw json.RawMessage) (mode json.RawMessage) {
 	for name, value := range members(raw) {
-		understood := true
+		understood := false
 		switch string(name) {
 		case "id":
-			e.VehicleID = text(value)
+			e.VehicleID, understood = textOf(value)
 		case "make":
-			e.Make = text(value)
+			e.Make, understood = textOf(value)
 		case "model":
-			e.Model = text(value)
+			e.Model, understood = textOf(value)
 		case "year":
 			e.Year, understood = integer(value)
 		case "powertrainType":
-			e.PowertrainType = text(value)
+			e.PowertrainType, understood = textOf(value)
 		case "vin":
-			e.VIN = text(value)
+			e.VIN, understood = textOf(value)
 		case "mode":
 			mode = value
-		default:
-			understood = false
+			_, understood = textOf(value)
 		}
 		if !understood {
 			keepPresent(&e.Unknown, "data.vehicle."+string(name), value)
@@ -83,6 +84,7 @@ func (e *Event) readVehicle(raw json.RawMessage) (mode json.RawMessage) {
 
 // readReport reads what a vehicle event is about; of types not known yet everything is kept undecoded.
 func (e *Event) readReport(kind EventType, data dataMembers) error {
+	keepPresent(&e.Unknown, "data.challenge", data.challenge)
 	if kind != TypeVehicleState {
 		keepPresent(&e.Unknown, "data.signals", data.signals)
 		keepPresent(&e.Unknown, "data.odometer", data.odometer)
@@ -101,54 +103,74 @@ func (e *Event) readReport(kind EventType, data dataMembers) error {
 	}
 }
 
-// Forms of one trigger. Source: Smartcar, "VEHICLE_STATE".
-func readTriggers(raw json.RawMessage) []Trigger {
-	var triggers []Trigger
+// readTriggers reads all forms of a trigger. The list is kept as well when one of them is not understood.
+// Source: Smartcar, "VEHICLE_STATE".
+func (d *Delivery) readTriggers(raw json.RawMessage, path string, unknown *map[string]json.RawMessage) {
+	understood := kindOf(raw) == kindArray
 	for element := range elements(raw) {
-		switch kindOf(element) {
-		case kindString:
-			if sent := unquote(element); sent == TriggerFirstDelivery {
-				triggers = append(triggers, Trigger{Kind: sent})
-			} else {
-				triggers = append(triggers, Trigger{Signal: refFromText(sent)})
-			}
-		case kindObject:
-			triggers = append(triggers, readTrigger(element))
-		default:
-			// No trigger has been seen to be anything else.
+		trigger, whole := readTrigger(element)
+		understood = understood && whole
+		if kindOf(element) == kindString || kindOf(element) == kindObject {
+			d.Triggers = append(d.Triggers, trigger)
 		}
 	}
-	return triggers
+	if !understood {
+		keepPresent(unknown, path, raw)
+	}
 }
 
-func readTrigger(raw json.RawMessage) Trigger {
-	trigger := Trigger{Kind: text(member(raw, "type")), Signal: readRef(raw)}
+// readTrigger reports whether there is no more to the trigger than what it returns.
+func readTrigger(raw json.RawMessage) (trigger Trigger, understood bool) {
+	if kindOf(raw) == kindString && unquote(raw) == TriggerFirstDelivery {
+		return Trigger{Kind: TriggerFirstDelivery}, true
+	}
+	var others int
+	trigger.Signal, others = readRef(raw)
+	understood = true
+	if kind := member(raw, "type"); kind != nil {
+		others--
+		trigger.Kind, understood = textOf(kind)
+	}
+	signal := member(raw, "signal")
+	if signal != nil {
+		others--
+	}
 	if trigger.Signal.Code == TriggerFirstDelivery {
-		return Trigger{Kind: TriggerFirstDelivery}
+		return Trigger{Kind: TriggerFirstDelivery}, understood && others == 0
 	}
-	if signal := member(raw, "signal"); !isAbsent(signal) {
-		trigger.Signal = readRef(signal)
+	if !isAbsent(signal) {
+		var inner int
+		trigger.Signal, inner = readRef(signal)
+		others += inner
 	}
-	return trigger
+	return trigger, understood && others == 0
 }
 
-// readRef reads a signal's name from an object {code, name, group} or from a string "Group.Name".
-func readRef(raw json.RawMessage) SignalRef {
-	if kindOf(raw) == kindString {
-		return refFromText(unquote(raw))
+// readRef reads a signal's name from an object {code, name, group} or from a string "Group.Name", and counts what it did
+// not understand.
+func readRef(raw json.RawMessage) (ref SignalRef, others int) {
+	switch kindOf(raw) {
+	case kindString:
+		return refFromText(unquote(raw)), 0
+	case kindObject:
+	default:
+		return SignalRef{}, 1
 	}
-	var ref SignalRef
 	for name, value := range members(raw) {
+		understood := false
 		switch string(name) {
 		case "code":
-			ref.Code = text(value)
+			ref.Code, understood = textOf(value)
 		case "name":
-			ref.Name = text(value)
+			ref.Name, understood = textOf(value)
 		case "group":
-			ref.Group = text(value)
+			ref.Group, understood = textOf(value)
+		}
+		if !understood {
+			others++
 		}
 	}
-	return ref.completed()
+	return ref.completed(), others
 }
 
 func refFromText(sent string) SignalRef {

@@ -25,53 +25,84 @@ func (e *Event) readErrors(data dataMembers) error {
 // description. Source: Smartcar, "VEHICLE_ERROR".
 func readError(raw json.RawMessage) VehicleError {
 	if kindOf(raw) != kindObject {
-		return VehicleError{Type: ErrorTypeUnknown, State: StateError, Description: sentText(raw)}
+		bare := VehicleError{Type: ErrorTypeUnknown, State: StateError, Description: sentText(raw)}
+		keepUnlessText(&bare.Unknown, "error", raw)
+		return bare
 	}
 	var (
 		read    VehicleError
 		message string
 	)
 	for name, value := range members(raw) {
+		understood := true
 		switch string(name) {
 		case "type":
-			read.Type = text(value)
+			read.Type, understood = textOf(value)
 		case "code":
-			read.Code = text(value)
+			read.Code, understood = textOf(value)
 		case "state":
-			read.State = strings.ToUpper(text(value))
+			read.State, understood = textOf(value)
 		case "description":
-			read.Description = text(value)
+			read.Description, understood = textOf(value)
 		case "message":
-			message = text(value)
+			message, understood = textOf(value)
 		case "suggestedUserMessage":
-			read.SuggestedUserMessage = text(value)
+			read.SuggestedUserMessage, understood = textOf(value)
 		case "docURL":
-			read.DocURL = text(value)
+			read.DocURL, understood = textOf(value)
+		case "resolution":
+			read.readResolution(value)
+		case "signals", "signalPath":
+		default:
+			understood = false
+		}
+		if !understood {
+			keep(&read.Unknown, string(name), value)
 		}
 	}
 	read.Type = cmp.Or(read.Type, ErrorTypeUnknown)
-	read.State = cmp.Or(read.State, StateError)
+	read.State = cmp.Or(strings.ToUpper(read.State), StateError)
 	read.Description = cmp.Or(read.Description, message)
-	read.readResolution(member(raw, "resolution"))
 	read.readSignals(raw)
 	return read
 }
 
 // readResolution reads {type, url}; older API answers have a plain string.
 func (v *VehicleError) readResolution(raw json.RawMessage) {
-	v.ResolutionType = text(raw)
-	if kindOf(raw) == kindObject {
-		v.ResolutionType, v.ResolutionURL = text(member(raw, "type")), text(member(raw, "url"))
+	v.ResolutionType, v.ResolutionURL = text(raw), ""
+	if kindOf(raw) != kindObject {
+		keepUnlessText(&v.Unknown, "resolution", raw)
+		return
+	}
+	for name, value := range members(raw) {
+		understood := false
+		switch string(name) {
+		case "type":
+			v.ResolutionType, understood = textOf(value)
+		case "url":
+			v.ResolutionURL, understood = textOf(value)
+		}
+		if !understood {
+			keep(&v.Unknown, "resolution."+string(name), value)
+		}
 	}
 }
 
 func (v *VehicleError) readSignals(raw json.RawMessage) {
-	for element := range elements(member(raw, "signals")) {
-		if ref := readRef(element); ref != (SignalRef{}) {
+	signals, path := member(raw, "signals"), member(raw, "signalPath")
+	understood := kindOf(signals) == kindArray
+	for element := range elements(signals) {
+		ref, others := readRef(element)
+		understood = understood && others == 0
+		if ref != (SignalRef{}) {
 			v.Signals = append(v.Signals, ref)
 		}
 	}
-	if path := text(member(raw, "signalPath")); path != "" {
-		v.Signals = append(v.Signals, refFromText(path))
+	if !understood {
+		keepPresent(&v.Unknown, "signals", signals)
+	}
+	keepUnlessText(&v.Unknown, "signalPath", path)
+	if sent := text(path); sent != "" {
+		v.Signals = append(v.Signals, refFromText(sent))
 	}
 }

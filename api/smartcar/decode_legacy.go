@@ -18,6 +18,7 @@ func (e *envelope) decodeLegacy(delivery Delivery) (Delivery, error) {
 	keepPresent(&e.unknown, "data", e.data)
 	keepPresent(&e.unknown, "meta", e.meta)
 	keepPresent(&e.unknown, "triggers", e.triggers)
+	e.keepTexts(&e.unknown)
 	eventName := text(e.eventName)
 	switch strings.ToLower(eventName) {
 	case "verify":
@@ -46,16 +47,21 @@ func (e *envelope) decodeLegacy(delivery Delivery) (Delivery, error) {
 
 func (e *envelope) legacyEvent() Event {
 	event := Event{Unknown: maps.Clone(e.unknown)}
+	keepUnlessObject(&event.Unknown, "payload", e.payload)
 	for name, value := range members(e.payload) {
+		understood := false
 		switch string(name) {
 		case "eventId":
 			event.ID = eventID(value)
+			understood = event.ID != "" || isAbsent(value)
 		case "vehicleId":
-			event.VehicleID = text(value)
+			event.VehicleID, understood = textOf(value)
 		case "userId":
-			event.UserID = text(value)
+			event.UserID, understood = textOf(value)
 		case "eventType":
-		default:
+			_, understood = textOf(value)
+		}
+		if !understood {
 			keep(&event.Unknown, "payload."+string(name), value)
 		}
 	}
@@ -63,7 +69,14 @@ func (e *envelope) legacyEvent() Event {
 }
 
 func (e *envelope) decodeVehicles(delivery Delivery) (Delivery, error) {
-	vehicles := member(e.payload, "vehicles")
+	var vehicles json.RawMessage
+	for name, value := range members(e.payload) {
+		if string(name) == "vehicles" {
+			vehicles = value
+			continue
+		}
+		keep(&e.unknown, "payload."+string(name), value)
+	}
 	if kindOf(vehicles) != kindArray {
 		return delivery, malformed("payload.vehicles is not an array")
 	}
@@ -96,21 +109,18 @@ func (e *envelope) legacyVehicle(raw json.RawMessage) Event {
 	event := Event{Derived: true, Unknown: maps.Clone(e.unknown)}
 	var requestID string
 	for name, value := range members(raw) {
+		understood := false
 		switch string(name) {
 		case "vehicleId":
-			event.VehicleID = text(value)
+			event.VehicleID, understood = textOf(value)
 		case "userId":
-			event.UserID = text(value)
+			event.UserID, understood = textOf(value)
 		case "requestId":
-			requestID = text(value)
+			requestID, understood = textOf(value)
 		case "data":
-			keepUnlessKind(&event.Unknown, "payload.vehicles.data", value, kindArray)
-			for item := range elements(value) {
-				if kindOf(item) == kindObject {
-					event.Signals = append(event.Signals, readLegacyItem(item))
-				}
-			}
-		default:
+			understood = event.readLegacyItems(value)
+		}
+		if !understood {
 			keep(&event.Unknown, "payload.vehicles."+string(name), value)
 		}
 	}
@@ -121,6 +131,19 @@ func (e *envelope) legacyVehicle(raw json.RawMessage) Event {
 	return event
 }
 
+// readLegacyItems reports whether raw is a list of objects; what else is in it is left.
+func (e *Event) readLegacyItems(raw json.RawMessage) (understood bool) {
+	understood = kindOf(raw) == kindArray || isAbsent(raw)
+	for item := range elements(raw) {
+		if kindOf(item) == kindObject {
+			e.Signals = append(e.Signals, readLegacyItem(item))
+		} else {
+			understood = false
+		}
+	}
+	return understood
+}
+
 // readLegacyItem reads {path, code, body, headers}, which mirrors one answer of a v2 batch request.
 func readLegacyItem(raw json.RawMessage) Signal {
 	var (
@@ -129,17 +152,24 @@ func readLegacyItem(raw json.RawMessage) Signal {
 		headers json.RawMessage
 	)
 	for name, value := range members(raw) {
+		understood := true
 		switch string(name) {
 		case "path":
-			signal.Name = text(value)
+			signal.Name, understood = textOf(value)
 		case "code":
 			if !isAbsent(value) {
-				status, _ = integer(value)
+				status, understood = integer(value)
 			}
 		case "body":
 			signal.readBody(value)
 		case "headers":
+			keepUnlessObject(&signal.Unknown, "headers", value)
 			headers = value
+		default:
+			understood = false
+		}
+		if !understood {
+			keep(&signal.Unknown, string(name), value)
 		}
 	}
 	signal.Code = legacyCode(signal.Name)

@@ -2,7 +2,9 @@ package smartcar
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
+	"time"
 )
 
 func (e *Event) readState(data dataMembers) error {
@@ -27,23 +29,30 @@ func readSignal(raw json.RawMessage) Signal {
 		status json.RawMessage
 	)
 	for name, value := range members(raw) {
+		understood := true
 		switch string(name) {
 		case "code":
-			signal.Code = text(value)
+			signal.Code, understood = textOf(value)
 		case "name":
-			signal.Name = text(value)
+			signal.Name, understood = textOf(value)
 		case "group":
-			signal.Group = text(value)
+			signal.Group, understood = textOf(value)
 		case "body":
 			signal.readBody(value)
 		case "meta":
+			keepUnlessObject(&signal.Unknown, "meta", value)
 			signal.readTimes(value)
 		case "status":
 			status = value
+		default:
+			understood = false
+		}
+		if !understood {
+			keep(&signal.Unknown, string(name), value)
 		}
 	}
 	signal.Code = SignalRef{Code: signal.Code, Name: signal.Name, Group: signal.Group}.completed().Code
-	signal.Failure = readFailure(status, signal.Body != nil)
+	signal.readStatus(status)
 	return signal
 }
 
@@ -92,33 +101,55 @@ func valueNames() [7]string {
 }
 
 func (s *Signal) readTimes(meta json.RawMessage) {
-	var fetchedAt json.RawMessage
+	var fetchedAt time.Time
 	for name, value := range members(meta) {
+		understood := false
 		switch string(name) {
 		case "oemUpdatedAt":
-			s.OEMUpdatedAt = timestamp(value)
+			s.OEMUpdatedAt, understood = timeOf(value)
 		case "retrievedAt":
-			s.RetrievedAt = timestamp(value)
+			s.RetrievedAt, understood = timeOf(value)
 		case "fetchedAt":
-			fetchedAt = value
+			fetchedAt, understood = timeOf(value)
+		}
+		if !understood {
+			keep(&s.Unknown, "meta."+string(name), value)
 		}
 	}
 	if s.RetrievedAt.IsZero() {
-		s.RetrievedAt = timestamp(fetchedAt)
+		s.RetrievedAt = fetchedAt
 	}
 }
 
-// readFailure returns nil for success: status SUCCESS, or no status but a body (2025 forms).
+// readStatus sets no failure for success: status SUCCESS, or no status but a body (2025 forms).
 // Source: Smartcar, "VEHICLE_STATE".
-func readFailure(status json.RawMessage, hasBody bool) *SignalFailure {
-	value, failure := text(status), json.RawMessage(nil)
+func (s *Signal) readStatus(status json.RawMessage) {
+	value, understood := textOf(status)
+	var failure json.RawMessage
 	if kindOf(status) == kindObject {
-		value, failure = text(member(status, "value")), member(status, "error")
+		value, understood = textOf(member(status, "value"))
+		failure = member(status, "error")
+		understood = understood && hasOnly(status, "value", "error")
 	}
-	if strings.EqualFold(value, "SUCCESS") || value == "" && isAbsent(failure) && hasBody {
-		return nil
+	kind, isKind := textOf(member(failure, "type"))
+	code, isCode := textOf(member(failure, "code"))
+	if !understood || !isKind || !isCode || !isAbsent(failure) && !hasOnly(failure, "type", "code") {
+		keepPresent(&s.Unknown, "status", status)
 	}
-	return &SignalFailure{Status: value, Type: text(member(failure, "type")), Code: text(member(failure, "code"))}
+	if strings.EqualFold(value, "SUCCESS") || value == "" && isAbsent(failure) && s.Body != nil {
+		return
+	}
+	s.Failure = &SignalFailure{Status: value, Type: kind, Code: code}
+}
+
+// hasOnly reports whether raw is an object that has no other members than these.
+func hasOnly(raw json.RawMessage, names ...string) bool {
+	for name := range members(raw) {
+		if !slices.Contains(names, string(name)) {
+			return false
+		}
+	}
+	return kindOf(raw) == kindObject
 }
 
 // seedOdometer reads {"distance" or "value", "unit"} or a bare number.

@@ -90,7 +90,8 @@ type Event struct {
 	VIN                               string
 	Signals                           []Signal
 	Errors                            []VehicleError
-	// Unknown holds top-level, data and vehicle members that were not understood, by dotted path ("data.x").
+	// Unknown holds members of the delivery that were not understood, by dotted path ("data.x", "meta.x"). Like all of
+	// the payload they may be personal: never log them.
 	Unknown map[string]json.RawMessage
 }
 
@@ -121,6 +122,8 @@ type Signal struct {
 	OEMUpdatedAt, RetrievedAt time.Time
 	// Failure is nil for a usable signal. A failed signal may still carry the last known body: it is not current.
 	Failure *SignalFailure
+	// Unknown holds members that were not understood, by dotted path ("meta.x"); a status is kept whole.
+	Unknown map[string]json.RawMessage
 }
 
 // SignalFailure says why a signal has no current value. All fields may be "".
@@ -141,6 +144,9 @@ type VehicleError struct {
 	ResolutionType, ResolutionURL             string
 	// Signals is empty when the whole vehicle is concerned.
 	Signals []SignalRef
+	// Unknown holds members that were not understood, by dotted path ("resolution.x"); a list of signals is kept whole, and
+	// "error" is what should have been an object.
+	Unknown map[string]json.RawMessage
 }
 
 // States and the fallback type of vehicle errors.

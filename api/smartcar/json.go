@@ -122,6 +122,12 @@ func text(raw []byte) string {
 	}
 }
 
+// textOf is text, and whether that is all there is to the value.
+func textOf(raw []byte) (string, bool) {
+	read := text(raw)
+	return read, read != "" || isAbsent(raw) || string(raw) == `""`
+}
+
 // sentText is text, but keeps a value of a wrong kind visible so that it cannot pass for an absent one: an array or an
 // object by its brackets, which are the same however it is written.
 func sentText(raw []byte) string {

@@ -220,6 +220,7 @@ func resourceSignal(element json.RawMessage) Signal {
 		failure.Code = "" // A webhook has null for it.
 	}
 	signal.toMilliseconds()
+	signal.Unknown = nil // The list says more about a signal than a webhook does.
 	return signal
 }
 

@@ -1,6 +1,7 @@
 package smartcar_test
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 
@@ -89,6 +90,8 @@ func TestVehicleErrorsAreReadInEveryShape(t *testing.T) {
 			[]smartcar.VehicleError{{
 				Type: "PERMISSION", State: "RESOLVED", Description: "d", SuggestedUserMessage: "m", DocURL: "u",
 				ResolutionType: "REAUTHENTICATE", ResolutionURL: "r", Signals: []smartcar.SignalRef{fuel, fuel},
+				Unknown: map[string]json.RawMessage{"signals": json.RawMessage(`["InternalCombustionEngine.FuelLevel",` +
+					`{"code":"internalcombustionengine-fuellevel","name":"FuelLevel","group":"InternalCombustionEngine"},7]`)},
 			}},
 		},
 		"resolution of null type": {

@@ -33,6 +33,12 @@ func timestamp(raw []byte) time.Time {
 	return at.UTC()
 }
 
+// timeOf is timestamp, and whether that is all there is to the value; 0 says that there is no time.
+func timeOf(raw []byte) (time.Time, bool) {
+	at := timestamp(raw)
+	return at, !at.IsZero() || isAbsent(raw) || string(raw) == "0"
+}
+
 func epochTime(sent string) time.Time {
 	if whole, err := strconv.ParseInt(sent, 10, 64); err == nil {
 		return scaledTime(float64(whole), whole)
