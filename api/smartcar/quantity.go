@@ -13,6 +13,7 @@ const (
 	codeOilLife         = "internalcombustionengine-oillife"
 	codeLocation        = "location-preciselocation"
 	codeVIN             = "vehicleidentification-vin"
+	codeTires           = "wheel-tires"
 )
 
 const (
@@ -46,9 +47,9 @@ type Quantity struct {
 }
 
 // Normalise converts the value of the signal with that code from the unit as sent to metric, rounded to six
-// decimals. A share without a unit that is at most 1 is a fraction and becomes percent. A pressure above 20 bar is
-// taken for kPa. It returns ErrUnitUnknown, with the value unconverted and without a unit, when the unit is not
-// known or measures something else than the signal does, and ErrValueDiscarded for a pressure above 600 kPa.
+// decimals. A share without a unit that is at most 1 is a fraction and becomes percent. A tyre's pressure above 20
+// bar is taken for kPa. It returns ErrUnitUnknown, with the value unconverted and without a unit, when the unit is not
+// known or measures something else than the signal does, and ErrValueDiscarded for a tyre's above 600 kPa.
 // Source: Smartcar, "units" and "signal catalogue".
 func Normalise(code string, value decimal.Decimal, unit string) (Quantity, error) {
 	usual := defaultUnit(code)
@@ -65,11 +66,11 @@ func Normalise(code string, value decimal.Decimal, unit string) (Quantity, error
 	if usual != "" && dimension(usual) != dimension(sent) {
 		return Quantity{Value: value}, ErrUnitUnknown
 	}
-	if sent == UnitBar && value.GreaterThan(decimal.NewFromInt(maxTyreBar)) {
+	if code == codeTires && sent == UnitBar && value.GreaterThan(decimal.NewFromInt(maxTyreBar)) {
 		sent = UnitKilopascal
 	}
 	metric, metricUnit := toMetric(value, sent)
-	if metricUnit == UnitKilopascal && metric.GreaterThan(decimal.NewFromInt(maxTyreKilopascal)) {
+	if code == codeTires && metric.GreaterThan(decimal.NewFromInt(maxTyreKilopascal)) {
 		return Quantity{}, ErrValueDiscarded
 	}
 	return Quantity{Value: metric.Round(quantityDecimals), Unit: metricUnit, Assumed: assumed}, nil
@@ -138,7 +139,7 @@ func defaultUnit(code string) Unit {
 		return UnitAmpere
 	case "charge-timetocomplete":
 		return UnitMinute
-	case "wheel-tires":
+	case codeTires:
 		return UnitBar
 	case "climate-internaltemperature", "climate-externaltemperature", "hvac-cabintargettemperature":
 		return UnitCelsius
