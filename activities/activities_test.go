@@ -73,6 +73,28 @@ func TestLoadingFailsForGoodWithoutAnEventOrAReadableBody(t *testing.T) {
 	requireFinal(t, err, contract.FailureMalformedPayload)
 }
 
+func TestATestDeliveryIsOneHoweverMalformedItIs(t *testing.T) {
+	t.Parallel()
+	for name, body := range map[string]string{
+		"signals as a map": `{"eventId":"e","eventType":"VEHICLE_STATE","data":{"signals":{"not":"a list"}},"meta":{"mode":"TEST"}}`,
+		"two vehicles":     `{"eventType":"VEHICLE_STATE","vehicleId":"a","data":{"vehicle":{"id":"b","mode":"simulated"}}}`,
+		"no type":          `{"data":{},"meta":{"mode":"test"}}`,
+		"2.0, no vehicles": `{"eventName":"schedule","mode":"test","payload":{}}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			eventID := b.receive(body)
+			loaded, err := b.LoadEvent(t.Context(), contract.LoadEventInput{EventID: eventID})
+			require.NoError(t, err)
+			require.Equal(t, contract.KindTest, loaded.Kind)
+			atOnce, err := b.ProcessAtOnce(t.Context(), contract.ProcessAtOnceInput{EventID: eventID})
+			require.NoError(t, err)
+			require.Equal(t, contract.ProcessAtOnceResult{Loaded: loaded}, atOnce)
+		})
+	}
+}
+
 func TestUnitsAreConverted(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {

@@ -15,7 +15,7 @@ import (
 // know of it. The payload itself stays in the database.
 //
 // Idempotent: it only reads, but for a trimmed event whose reading is confirmed. Tried again while the database is away; final for a
-// body that cannot be understood (malformed_payload), for one that is not kept any
+// body that cannot be understood (malformed_payload) unless it is a TEST, for one that is not kept any
 // more (payload_trimmed), and for an eventId that the ledger does not have
 // (event_not_found).
 func (a *Activities) LoadEvent(ctx context.Context, input contract.LoadEventInput) (contract.LoadEventResult, error) {
@@ -56,7 +56,8 @@ type decodedEvent struct {
 
 func decode(event db.LedgerEvent) (decodedEvent, error) {
 	delivery, err := smartcar.Decode(event.Payload)
-	if err != nil {
+	// What is invented is stored in no case, so that nobody need look at how it is written.
+	if err != nil && delivery.Mode.IsLive() {
 		return decodedEvent{}, fmt.Errorf("decode payload: %w", err)
 	}
 	for _, candidate := range delivery.Events {
