@@ -2,6 +2,7 @@ package smartcar
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/json"
 	"iter"
 	"slices"
@@ -66,25 +67,28 @@ func jsonForms() []jsonForm {
 	}
 }
 
+// deepestRewritten is how deep a body may be nested to be written anew; Smartcar's have a dozen levels. Indentation, and
+// reading level by level, multiply the size of a body by its depth, and anybody can send one.
+const deepestRewritten = 32
+
 // bodyForms yields the body as received, then its other forms, each set of bytes once, and says whether it is JSON.
 func bodyForms(body []byte) (forms iter.Seq2[string, []byte], isJSON bool) {
 	trimmed := bytes.Trim(bytes.TrimPrefix(body, []byte("\ufeff")), " \t\r\n")
 	isJSON = json.Valid(trimmed)
 	return func(yield func(string, []byte) bool) {
-		var seen [][]byte
+		seen := make(map[[sha256.Size]byte]bool)
 		fresh := func(form bodyForm) bool {
-			if slices.ContainsFunc(seen, func(known []byte) bool { return bytes.Equal(known, form.body) }) {
-				return false
-			}
-			seen = append(seen, form.body)
-			return true
+			digest := sha256.Sum256(form.body)
+			known := seen[digest]
+			seen[digest] = true
+			return !known
 		}
 		for _, form := range edgeForms(body) {
 			if fresh(form) && !yield(form.name, form.body) {
 				return
 			}
 		}
-		if !isJSON {
+		if !isJSON || depth(trimmed) > deepestRewritten {
 			return
 		}
 		value := parseValue(trimmed)
@@ -102,6 +106,26 @@ func bodyForms(body []byte) (forms iter.Seq2[string, []byte], isJSON bool) {
 	}, isJSON
 }
 
+// depth counts the levels of arrays and objects in valid JSON.
+func depth(raw []byte) int {
+	level, deepest, inString := 0, 0, false
+	for i := 0; i < len(raw); i++ {
+		switch c := raw[i]; {
+		case inString && c == '\\':
+			i++
+		case c == '"':
+			inString = !inString
+		case inString:
+		case c == '{' || c == '[':
+			level++
+			deepest = max(deepest, level)
+		case c == '}' || c == ']':
+			level--
+		}
+	}
+	return deepest
+}
+
 // jsonValue is a JSON value whose scalars and names are still as sent.
 type jsonValue struct {
 	raw      json.RawMessage // of a scalar
@@ -117,7 +141,7 @@ type jsonMember struct {
 	value jsonValue
 }
 
-// parseValue reads JSON that json.Valid has accepted, which also bounds its depth.
+// parseValue reads JSON that json.Valid has accepted and that is not deep.
 func parseValue(raw json.RawMessage) jsonValue {
 	value := jsonValue{raw: raw, kind: kindOf(raw)}
 	switch value.kind {

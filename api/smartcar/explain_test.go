@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -203,6 +204,22 @@ func TestWhatTheNodeSDKWouldHaveSignedIsRecognised(t *testing.T) {
 		require.Equal(t, forms[vector.Name], found.BodyForm)
 	}
 	require.Equal(t, len(rewritten), unverifiable)
+}
+
+// Anybody can have such a body put into quarantine, for a person to explain.
+//
+//nolint:paralleltest // What the process allocates is measured.
+func TestAHostileBodyIsExplainedInBoundedMemory(t *testing.T) {
+	const most = 256 << 20
+	for _, depth := range []int{1, 32, 33, 9_999} {
+		body := strings.Repeat("[", depth) + strings.Repeat("0,", 115_000) + "0" + strings.Repeat("]", depth)
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		found := smartcar.Explain([]byte(body), strings.Repeat("0", 64), named(explainedToken))
+		runtime.ReadMemStats(&after)
+		require.Equal(t, smartcar.VerdictNoMatch, found.Verdict)
+		require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(most), "nested %d deep", depth)
+	}
 }
 
 func FuzzExplainAgreesWithTheKeyring(f *testing.F) {
