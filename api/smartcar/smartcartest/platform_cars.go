@@ -24,10 +24,16 @@ type PlatformCar struct {
 	Lacks []string
 	// ObservedAt is when the maker recorded the data; zero is a few seconds before each request.
 	ObservedAt time.Time
+	// Stale are codes of signals that v3 shows as failed, VEHICLE_STATE and UNREACHABLE, with their last body of an hour before.
+	Stale []string
+	// Charging (plugged in, too) and Unlocked are as the last command had it.
+	Charging, Unlocked bool
+	// ChargeLimit is a share of 1; 0 is 0.8.
+	ChargeLimit float64
 }
 
 func (c PlatformCar) lacks(permission string) bool {
-	foreign := []string{permissionBattery, permissionCharge}
+	foreign := []string{permissionBattery, permissionCharge, permissionControlCharge}
 	if c.Electric {
 		foreign = []string{permissionFuel, permissionEngineOil}
 	}

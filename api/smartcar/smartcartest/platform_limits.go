@@ -21,7 +21,7 @@ type Bucket struct {
 func (b Bucket) isValid() bool { return b.Size > 0 && b.Refill > 0 || b == Bucket{} }
 
 // RESTLimits are Smartcar's own. Application is one bucket for all calls of v2 and of the vehicle host of v3; its 429 has
-// no Retry-After. Vehicle is one for each vehicle's reads by v2, with Retry-After. Source: Smartcar, "rate limits".
+// no Retry-After. Vehicle is one for each vehicle's reads by v2 and its commands, with Retry-After. Source: Smartcar, "rate limits".
 type RESTLimits struct{ Application, Vehicle Bucket }
 
 // DocumentedRESTLimits are those of an application that has asked for no more, and of the strictest maker.

@@ -1,6 +1,7 @@
 package smartcartest
 
 import (
+	"cmp"
 	"math"
 	"net/http"
 	"slices"
@@ -16,6 +17,7 @@ const (
 	permissionVIN       = "read_vin"
 	permissionEngineOil = "read_engine_oil"
 	permissionTires     = "read_tires"
+	permissionSecurity  = "read_security"
 
 	litresPerGallon = 3.785411784
 	kPaPerPSI       = 6.894757
@@ -24,13 +26,14 @@ const (
 	tirePressure    = 241.3
 	oilLife         = 0.86
 	batteryCapacity = 62
+	chargeLimit     = 0.8
 )
 
 // allPermissions are those that a consent without scope, and Issue, grant.
 func allPermissions() []string {
 	return []string{
 		permissionInfo, permissionOdometer, permissionBattery, permissionCharge, permissionFuel, permissionLocation,
-		permissionVIN, permissionEngineOil, permissionTires,
+		permissionVIN, permissionEngineOil, permissionTires, permissionSecurity, permissionControlCharge, permissionControlSecurity,
 	}
 }
 
@@ -60,14 +63,26 @@ func readsV2() map[string]read {
 		"/battery/capacity": {permission: permissionBattery, body: func(PlatformCar, bool) map[string]any {
 			return map[string]any{"capacity": batteryCapacity}
 		}},
+		"/battery/nominal_capacity": {permission: permissionBattery, body: func(PlatformCar, bool) map[string]any {
+			return map[string]any{
+				"capacity":            map[string]any{"nominal": batteryCapacity, "source": "SMARTCAR"},
+				"availableCapacities": []map[string]any{{"capacity": batteryCapacity, "description": nil}}, "url": nil,
+			}
+		}},
 		"/fuel": {permission: permissionFuel, body: func(car PlatformCar, isImperial bool) map[string]any {
 			return map[string]any{
 				"amountRemaining":  converted(car.fraction()*tankLitres, litresPerGallon, isImperial),
 				"percentRemaining": car.fraction(), "range": distance(car.rangeKm(), isImperial),
 			}
 		}},
-		"/charge": {permission: permissionCharge, body: func(PlatformCar, bool) map[string]any {
-			return map[string]any{"isPluggedIn": false, "state": "NOT_CHARGING"}
+		"/charge": {permission: permissionCharge, body: func(car PlatformCar, _ bool) map[string]any {
+			return map[string]any{"isPluggedIn": car.Charging, "state": either(car.Charging, "CHARGING", "NOT_CHARGING")}
+		}},
+		"/charge/limit": {permission: permissionCharge, body: func(car PlatformCar, _ bool) map[string]any {
+			return map[string]any{"limit": cmp.Or(car.ChargeLimit, chargeLimit)}
+		}},
+		"/security": {permission: permissionSecurity, body: func(car PlatformCar, _ bool) map[string]any {
+			return car.security()
 		}},
 		"/location": {permission: permissionLocation, body: func(car PlatformCar, _ bool) map[string]any {
 			latitude, longitude := car.position()
@@ -81,6 +96,28 @@ func readsV2() map[string]read {
 			return map[string]any{"lifeRemaining": oilLife}
 		}},
 	}
+}
+
+func (c PlatformCar) security() map[string]any {
+	all := func(status string, types ...string) []map[string]string {
+		parts := make([]map[string]string, 0, len(types))
+		for _, name := range types {
+			parts = append(parts, map[string]string{"type": name, "status": status})
+		}
+		return parts
+	}
+	corners := []string{"frontLeft", "frontRight", "backLeft", "backRight"}
+	return map[string]any{
+		"isLocked": !c.Unlocked, "doors": all(either(c.Unlocked, "CLOSED", "LOCKED"), corners...), "windows": all("CLOSED", corners...),
+		"sunroof": all(""), "storage": all("CLOSED", "rear"), "chargingPort": all(""),
+	}
+}
+
+func either(condition bool, then, otherwise string) string {
+	if condition {
+		return then
+	}
+	return otherwise
 }
 
 func (c *Car) fraction() float64 { return math.Round(c.Level) / whole }

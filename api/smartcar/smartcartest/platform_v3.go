@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/milepost/milepost/api/smartcar"
 )
@@ -13,6 +14,8 @@ const headerUserID = "Sc-User-Id"
 
 func (p *Platform) routesV3() map[string]http.HandlerFunc {
 	return map[string]http.HandlerFunc{
+		"POST /v3/vehicles/{id}/commands/{group}/{command}": p.v3(p.limitedV3(p.serveCommand)),
+
 		"GET /v3/vehicles/{id}":                p.v3(p.limitedV3(p.serveVehicleV3)),
 		"GET /v3/vehicles/{id}/signals":        p.v3(p.limitedV3(p.serveSignals)),
 		"GET /v3/vehicles/{id}/signals/{code}": p.v3(p.limitedV3(p.serveSignal)),
@@ -203,6 +206,10 @@ func (p *Platform) signals(request *http.Request, found connection, car Platform
 			meta = map[string]string{"ingestedAt": iso(found.CreatedAt)} // It is static.
 		case car.lacks(permission):
 			sent.fail("COMPATIBILITY", "VEHICLE_NOT_CAPABLE")
+		case slices.Contains(car.Stale, reading.Code):
+			sent.fail("VEHICLE_STATE", "UNREACHABLE")
+			last := iso(car.observedAt(now).Add(-time.Hour))
+			sent.Body, meta = reading.Body, map[string]string{"ingestedAt": last, "retrievedAt": last, "oemUpdatedAt": last}
 		}
 		if !slices.Contains(found.Permissions, permission) {
 			sent.fail("PERMISSION", "UNKNOWN")
