@@ -94,7 +94,7 @@ func (s *simulation) prepare(application stack.Application) error {
 		APIClientID: application.APIClientID, APIClientSecret: application.ClientSecret,
 		ManagementToken: application.ManagementToken, RedirectURIs: []string{application.RedirectURI},
 		Users: owners, CurrentCar: currentCar, WebhookIDs: []string{application.WebhookID},
-		OnSubscribed: s.subscribed, OnUnsubscribed: s.unsubscribed,
+		RESTLimits: smartcartest.DocumentedRESTLimits(), OnSubscribed: s.subscribed, OnUnsubscribed: s.unsubscribed,
 	}
 	if s.dataDir != "" {
 		driving.StateFile = filepath.Join(s.dataDir, "simulator.json")
