@@ -22,6 +22,7 @@ func FuzzReceiver(f *testing.F) {
 		f.Add([]byte(body), false, strings.Repeat("0", 64))
 	}
 	f.Add([]byte(`{"eventType":`), true, "")
+	f.Add([]byte(`{"eventName":"eventBased","payload":{"eventType":"VERIFY"}}`), true, "")
 	f.Add([]byte(`{"eventType":"VERIFY","data":{"challenge":"{}"}}`), false, "")
 	b := newBundle(f, func(deps *api.Deps, _ *fakeLedger) {
 		deps.VerifyRate, deps.VerifyBurst = 1e9, 1e9
@@ -43,6 +44,9 @@ func FuzzReceiver(f *testing.F) {
 		require.Less(t, recorder.Code, http.StatusInternalServerError, "the ledger is healthy")
 		require.True(t, json.Valid(recorder.Body.Bytes()))
 		require.Equal(t, accepted && !isVerify, len(stored) > 0, "a 200 means stored, and only that")
+		if rightlySigned && !isVerify && len(body) < tooLong && bytes.HasPrefix(bytes.TrimLeft(body, " \t\r\n"), []byte("{")) {
+			require.True(t, accepted, "signed: delivered again it would be the same")
+		}
 		if rightlySigned || isVerify {
 			return
 		}
