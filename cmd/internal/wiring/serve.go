@@ -42,7 +42,7 @@ type Options struct {
 }
 
 // Serve runs the given roles until ctx is done, then lets what is under way
-// finish: first the HTTP requests, then the workflow starts, then the activities.
+// finish: first the HTTP requests, then the workflow starts and the activities.
 func Serve(ctx context.Context, options Options) error {
 	process, err := newProcess(ctx, options)
 	if err != nil {
@@ -204,11 +204,7 @@ func (p *process) process(ctx context.Context) error {
 		return ignoreCanceled(err)
 	}
 	if p.options.Roles.Has(RoleWorker) {
-		stop, err := p.startWorker(ctx)
-		if err != nil {
-			return ignoreCanceled(err)
-		}
-		defer stop()
+		background.Go(func() { p.keepWorkers(ctx) })
 		background.Go(func() { p.keepSchedules(ctx) })
 	}
 	if p.options.Roles.Has(RoleStarter) {
@@ -216,24 +212,6 @@ func (p *process) process(ctx context.Context) error {
 	}
 	<-ctx.Done()
 	return nil
-}
-
-// startWorker keeps trying until the workers poll.
-func (p *process) startWorker(ctx context.Context) (stop func(), err error) {
-	fatal := func(err error) { p.logger.Error("worker.failed", slog.String("error", err.Error())) }
-	for {
-		started, err := startWorkers(p.temporal, p.activities, p.options.Config.CallsPerSecond, fatal)
-		if err == nil {
-			return started.stop, nil
-		}
-		started.stop()
-		p.logger.Warn("worker.not_started", slog.String("error", err.Error()))
-		select {
-		case <-time.After(temporalRetryPause):
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
-	}
 }
 
 // serveUntil serves until ctx is done and every request has been answered.

@@ -14,30 +14,15 @@ import (
 	"go.temporal.io/sdk/contrib/envconfig"
 	"go.temporal.io/sdk/contrib/opentelemetry"
 	temporallog "go.temporal.io/sdk/log"
-	"go.temporal.io/sdk/worker"
 
 	"go.opentelemetry.io/otel/metric"
 
-	"github.com/milepost/milepost/activities"
-	"github.com/milepost/milepost/workflows"
 	"github.com/milepost/milepost/workflows/contract"
 )
 
 const (
 	temporalRetryPause = time.Second
 	temporalTimeout    = 5 * time.Second
-	// workerStopTimeout lets activities that are under way finish at shutdown.
-	workerStopTimeout = 10 * time.Second
-	// concurrentActivities keeps the activities under way near what the pool can carry.
-	concurrentActivities = 64
-	// concurrentCalls to Smartcar; refreshes are bounded further by the vault.
-	concurrentCalls = 32
-	// cachedWorkflows bounds the workflows that a worker keeps in memory, some 100 KiB each: a
-	// vehicle's sleeps for hours, and is read again from its history when it wakes. Events' last
-	// for milliseconds.
-	cachedWorkflows = 1000
-	// callStopTimeout is longer than a token call may take: its answer must be stored.
-	callStopTimeout = 35 * time.Second
 )
 
 // NewTemporalClient reads TEMPORAL_* from the environment and does not connect
@@ -114,46 +99,4 @@ func awaitTemporal(ctx context.Context, temporalClient client.Client, namespace 
 			return ctx.Err()
 		}
 	}
-}
-
-// workers are what polls Milepost's task queues.
-type workers []worker.Worker
-
-func (w workers) stop() {
-	for _, running := range w {
-		running.Stop()
-	}
-}
-
-// startWorkers starts a worker for each task queue; those that were started come
-// back with an error, too.
-func startWorkers(
-	temporalClient client.Client, registered *activities.Activities, callsPerSecond float64, fatal func(error),
-) (started workers, err error) {
-	worker.SetStickyWorkflowCacheSize(cachedWorkflows)
-	main := worker.New(temporalClient, contract.TaskQueue, worker.Options{
-		MaxConcurrentLocalActivityExecutionSize: concurrentActivities,
-		MaxConcurrentActivityExecutionSize:      concurrentActivities,
-		WorkerStopTimeout:                       workerStopTimeout,
-		OnFatalError:                            fatal,
-	})
-	workflows.Register(main)
-	registered.Register(main)
-	smartcarCalls := worker.New(temporalClient, contract.SmartcarTaskQueue, worker.Options{
-		MaxConcurrentActivityExecutionSize: concurrentCalls,
-		// The server sees to it for all workers together.
-		TaskQueueActivitiesPerSecond: callsPerSecond,
-		DisableWorkflowWorker:        true,
-		WorkerStopTimeout:            callStopTimeout,
-		OnFatalError:                 fatal,
-	})
-	registered.RegisterSmartcar(smartcarCalls)
-	for _, starting := range []worker.Worker{main, smartcarCalls} {
-		if err := starting.Start(); err != nil {
-			starting.Stop()
-			return started, fmt.Errorf("start a worker: %w", err)
-		}
-		started = append(started, starting)
-	}
-	return started, nil
 }
