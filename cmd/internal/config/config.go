@@ -62,7 +62,8 @@ type Serve struct {
 	LogLevel    slog.Level `env:"MILEPOST_LOG_LEVEL" envDefault:"INFO"`
 	// StartConcurrency is how many workflow starts are under way at once.
 	StartConcurrency int `env:"MILEPOST_START_CONCURRENCY" envDefault:"32"`
-	// HealAfter is the age at which a started event that has not closed is compared with Temporal.
+	// HealAfter is the age at which a started event that has not closed is compared with Temporal, and
+	// how often what Temporal has lost of schedules and search attributes is restored.
 	HealAfter time.Duration `env:"MILEPOST_HEAL_AFTER" envDefault:"2m"`
 	// Quarantine keeps deliveries with a bad signature for inspection: on or off.
 	Quarantine string `env:"MILEPOST_QUARANTINE" envDefault:"on"`

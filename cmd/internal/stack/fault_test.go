@@ -16,6 +16,7 @@ import (
 	"github.com/milepost/milepost/cmd/internal/load"
 	"github.com/milepost/milepost/cmd/internal/stack"
 	"github.com/milepost/milepost/deploy/devstack"
+	"github.com/milepost/milepost/workflows/contract"
 )
 
 const (
@@ -130,15 +131,25 @@ func TestAMinuteWithoutTemporalLosesNothingAndRefusesNothing(t *testing.T) { //n
 }
 
 func TestATemporalThatForgotEverythingIsToldAgain(t *testing.T) { //nolint:paralleltest // see underLoad
-	b := setup(t, stack.Options{Ephemeral: true, Environment: map[string]string{"MILEPOST_HEAL_AFTER": "2s"}})
-	got := b.underLoad(func(got *answers) {
+	c := setupCustody(t, 1, stack.Options{Ephemeral: true, Environment: map[string]string{
+		"MILEPOST_HEAL_AFTER": "2s", "MILEPOST_RECONCILE_INTERVAL": "24h", // a poll would be one more entry
+	}})
+	c.connectAll()
+	got := c.underLoad(func(got *answers) {
 		for range 3 {
 			acknowledged, _ := got.counts()
 			got.await(t, acknowledged+20)
-			require.NoError(t, b.Temporal.Kill()) // in memory, so it comes back empty
+			require.NoError(t, c.Temporal.Kill()) // in memory, so it comes back empty
 		}
 	})
-	b.requireAllProcessed(got)
+	c.requireAllProcessed(got)
+	c.awaitSleeping(c.cars[0].VehicleID)
+	for _, id := range []string{contract.CheckFleetSchedule, contract.RetentionSchedule, contract.ReconcileID} {
+		require.Eventually(t, func() bool {
+			_, err := c.temporal.ScheduleClient().GetHandle(t.Context(), id).Describe(t.Context())
+			return err == nil
+		}, soon, 50*time.Millisecond, "there is no schedule %s", id)
+	}
 }
 
 func TestADeadDatabaseIsAnswered503AndLosesNothingAcknowledged(t *testing.T) { //nolint:paralleltest // see underLoad

@@ -203,6 +203,7 @@ func (p *process) process(ctx context.Context) error {
 	if err := awaitTemporal(ctx, p.temporal, p.namespace, p.logger); err != nil {
 		return ignoreCanceled(err)
 	}
+	background.Go(func() { p.restore(ctx) })
 	if p.options.Roles.Has(RoleWorker) {
 		background.Go(func() { p.keepWorkers(ctx) })
 		background.Go(func() { p.keepSchedules(ctx) })

@@ -81,11 +81,10 @@ func RegisterSearchAttributes(ctx context.Context, temporalClient client.Client,
 func awaitTemporal(ctx context.Context, temporalClient client.Client, namespace string, logger *slog.Logger) error {
 	for {
 		err := RegisterSearchAttributes(ctx, temporalClient, namespace)
-		var denied *serviceerror.PermissionDenied
 		switch {
 		case err == nil:
 			return nil
-		case errors.As(err, &denied):
+		case isDenied(err):
 			logger.Warn("temporal.search_attributes_not_checked",
 				slog.String("do", "make sure that the namespace has them; `milepost migrate --help` lists them"))
 			return nil
@@ -99,4 +98,9 @@ func awaitTemporal(ctx context.Context, temporalClient client.Client, namespace 
 			return ctx.Err()
 		}
 	}
+}
+
+func isDenied(err error) bool {
+	_, denied := errors.AsType[*serviceerror.PermissionDenied](err)
+	return denied
 }
