@@ -132,9 +132,7 @@ func (r *Requests) see(ctx context.Context, request db.WorkflowRequest) {
 	}
 	if err != nil {
 		r.deps.Logger.Warn("requests.start_failed", append(attributes, slog.String("error", err.Error()))...)
-		if isOutage(err) {
-			r.outage.noticed()
-		}
+		r.outage.noticed()
 		r.saveCode(ctx, request)
 		return
 	}

@@ -31,8 +31,21 @@ func (b *requestsBundle) away(failure error) (back func()) {
 
 func TestAnOutageLosesNoRequestAndSavesOnlyCodes(t *testing.T) {
 	t.Parallel()
+	for name, failure := range map[string]error{
+		"when Temporal is away":    serviceerror.NewUnavailable("away"),
+		"when Temporal refuses us": serviceerror.NewPermissionDenied("the key has expired", ""),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			requireNoRequestIsLost(t, failure)
+		})
+	}
+}
+
+func requireNoRequestIsLost(t *testing.T, failure error) {
+	t.Helper()
 	b := setupRequests(t)
-	back := b.away(serviceerror.NewUnavailable("away"))
+	back := b.away(failure)
 	b.request(t, connecting(consent), refreshing(vehicle, db.SignalDisconnect), delivering(notice))
 	deps := b.deps()
 	deps.Lease = 100 * time.Millisecond

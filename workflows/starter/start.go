@@ -2,13 +2,11 @@ package starter
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"sync"
 	"time"
 
 	enumspb "go.temporal.io/api/enums/v1"
-	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/temporal"
 
@@ -34,10 +32,9 @@ func (s *Starter) start(ctx context.Context, event db.ClaimedEvent) {
 	}
 	s.deps.Logger.Warn("starter.start_failed",
 		slog.String("eventId", event.EventID), slog.String("error", err.Error()))
-	pause := firstPause
-	if isOutage(err) {
-		pause = s.outage.noticed()
-	}
+	// No error is the row's alone: its IDs are checked on receipt. What Temporal refuses now, an expired
+	// key or a namespace that is not there, it refuses for all.
+	pause := s.outage.noticed()
 	ctx, cancel := context.WithTimeout(ctx, drainTimeout)
 	defer cancel()
 	if err := s.deps.Ledger.ReleaseEvent(ctx, event.EventID, pause); err != nil {
@@ -117,17 +114,8 @@ func (s *Starter) mark(ctx context.Context, started []db.ClaimedEvent) {
 	}
 }
 
-// isOutage tells a Temporal that does not answer from one that refuses this start.
-func isOutage(err error) bool {
-	var unavailable *serviceerror.Unavailable
-	var deadline *serviceerror.DeadlineExceeded
-	var exhausted *serviceerror.ResourceExhausted
-	return errors.As(err, &unavailable) || errors.As(err, &deadline) || errors.As(err, &exhausted) ||
-		errors.Is(err, context.DeadlineExceeded)
-}
-
-// outage paces the starter while Temporal is away: claiming rows only to release
-// them again would be work for nothing.
+// outage paces the starter while Temporal is away, or refuses: claiming rows only to
+// release them again would be work for nothing.
 type outage struct {
 	mutex sync.Mutex
 	wait  time.Duration

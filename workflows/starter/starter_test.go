@@ -119,39 +119,49 @@ func TestARowIsStartedAgainAfterItsStartFailed(t *testing.T) {
 	}
 }
 
-func TestAnOutageOfTemporalLosesNothingAndIsNotHammeredAgainst(t *testing.T) {
+func TestATemporalThatStartsNothingLosesNothingAndIsNotHammeredAgainst(t *testing.T) {
 	t.Parallel()
-	const rows, concurrency = 60, 4
-	b := setup(t)
-	var away atomic.Bool
-	away.Store(true)
-	b.temporal.before = func(context.Context, string) error {
-		if away.Load() {
-			return serviceerror.NewUnavailable("away")
-		}
-		return nil
+	for name, failure := range map[string]error{
+		"because it is away":            serviceerror.NewUnavailable("away"),
+		"because the key has expired":   serviceerror.NewPermissionDenied("the key has expired", ""),
+		"because it lost the namespace": serviceerror.NewNamespaceNotFound("default"),
+		"because it lost an attribute":  serviceerror.NewInvalidArgument("no such search attribute"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			const rows, concurrency = 60, 4
+			b := setup(t)
+			var away atomic.Bool
+			away.Store(true)
+			b.temporal.before = func(context.Context, string) error {
+				if away.Load() {
+					return failure
+				}
+				return nil
+			}
+			b.receive(t, many("event", rows)...)
+			deps := b.deps()
+			deps.Concurrency = concurrency
+			begun := time.Now()
+			working := run(t, deps)
+
+			// At most four claims go before each pause: one whose starts fail first, and those made before they
+			// have, which fill the buffer and wait for room in it.
+			const claims, pauses = 12, (250 + 500 + 1000) * time.Millisecond
+			eventually(t, func() bool { return b.ledger.claims.Load() > claims })
+			require.GreaterOrEqual(t, time.Since(begun), pauses)
+			attempts := slices.DeleteFunc(b.temporal.tried(), func(each attempt) bool { return each.at.After(begun.Add(pauses)) })
+			require.LessOrEqual(t, len(attempts), claims*concurrency)
+			counts, err := b.store.CountEvents(t.Context())
+			require.NoError(t, err)
+			require.Equal(t, []db.StatusCount{{Status: db.StatusReceived, Events: rows, Deliveries: rows}}, counts)
+
+			away.Store(false)
+			b.awaitAllStarted(t, rows)
+			working.stop(t)
+			require.Len(t, b.temporal.triesByID(), rows)
+		})
 	}
-	b.receive(t, many("event", rows)...)
-	deps := b.deps()
-	deps.Concurrency = concurrency
-	begun := time.Now()
-	working := run(t, deps)
-
-	// At most four claims go before each pause: one whose starts fail first, and those made before they
-	// have, which fill the buffer and wait for room in it.
-	const claims, pauses = 12, (250 + 500 + 1000) * time.Millisecond
-	eventually(t, func() bool { return b.ledger.claims.Load() > claims })
-	require.GreaterOrEqual(t, time.Since(begun), pauses)
-	attempts := slices.DeleteFunc(b.temporal.tried(), func(each attempt) bool { return each.at.After(begun.Add(pauses)) })
-	require.LessOrEqual(t, len(attempts), claims*concurrency)
-	counts, err := b.store.CountEvents(t.Context())
-	require.NoError(t, err)
-	require.Equal(t, []db.StatusCount{{Status: db.StatusReceived, Events: rows, Deliveries: rows}}, counts)
-
-	away.Store(false)
-	b.awaitAllStarted(t, rows)
-	working.stop(t)
-	require.Len(t, b.temporal.triesByID(), rows)
 }
 
 func TestTwoStartersOnOneDatabaseStartEachRowOnce(t *testing.T) {
