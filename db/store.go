@@ -53,9 +53,9 @@ func Open(ctx context.Context, config Config) (*Store, error) {
 // Close waits for running statements and closes the pool.
 func (s *Store) Close() { s.pool.Close() }
 
-// Ping says whether the database answers and has Milepost's schema.
+// Ping says whether the database answers and has Milepost's schema. It costs the same however much waits there.
 func (s *Store) Ping(ctx context.Context) error {
-	_, err := s.queries.Backlog(ctx)
+	_, err := s.queries.Ping(ctx)
 	return translate("ping", err)
 }
 

@@ -275,6 +275,10 @@ SET status = 'received', outcome = NULL, failure_class = NULL, failure_detail = 
     reading_confirmed = reading_confirmed OR @confirm_reading::boolean
 WHERE event_id = @event_id AND status = 'failed';
 
+-- name: Ping :one
+-- However many events wait, it reads one at most.
+SELECT EXISTS (SELECT FROM smartcar_webhook_events);
+
 -- name: Backlog :one
 SELECT count(*) AS depth,
        COALESCE(EXTRACT(EPOCH FROM now() - min(created_at)), 0)::double precision AS oldest_seconds

@@ -579,6 +579,18 @@ func (q *Queries) MarkEventsStarted(ctx context.Context, arg MarkEventsStartedPa
 	return err
 }
 
+const ping = `-- name: Ping :one
+SELECT EXISTS (SELECT FROM smartcar_webhook_events)
+`
+
+// However many events wait, it reads one at most.
+func (q *Queries) Ping(ctx context.Context) (bool, error) {
+	row := q.db.QueryRow(ctx, ping)
+	var exists bool
+	err := row.Scan(&exists)
+	return exists, err
+}
+
 const redecideEvent = `-- name: RedecideEvent :exec
 WITH before AS (
     SELECT locked.event_id, locked.smartcar_vehicle_id, locked.status,
