@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 	commonpb "go.temporal.io/api/common/v1"
+	"go.temporal.io/api/serviceerror"
 	workflowpb "go.temporal.io/api/workflow/v1"
 	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/testsuite"
@@ -108,6 +110,24 @@ func TestALargeFleetIsGoneThroughInPages(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, contract.CheckFleetResult{Vehicles: vehicles, Started: vehicles - 2}, result)
 	require.Equal(t, fmt.Sprint(vehicles-2), b.count("(SELECT DISTINCT subject FROM workflow_requests) AS asked"))
+}
+
+func TestARefusalOfTemporalIsNamedByItsCode(t *testing.T) {
+	t.Parallel()
+	b := setupSmartcar(t)
+	_, err := b.checkFleet(&listing{err: serviceerror.NewPermissionDenied(hush, hush)})
+	requireTransient(t, err, "temporal_refused", 0)
+	require.ErrorContains(t, err, "Temporal answered PermissionDenied")
+	b.requireSilence(err.Error())
+}
+
+func TestAnErrorThatNothingIsKnownOfIsNamedByItsTypes(t *testing.T) {
+	t.Parallel()
+	refused := &net.OpError{Op: hush, Err: errors.New(hush)}
+	err := activities.Classify(fmt.Errorf("%w and %w", fmt.Errorf(hush+": %w", refused), errors.New(hush)))
+	requireTransient(t, err, "unexpected", 0)
+	require.ErrorContains(t, err, "*fmt.wrapErrors(*fmt.wrapError(*net.OpError(*errors.errorString)), *errors.errorString)")
+	require.NotContains(t, err.Error(), hush)
 }
 
 func TestTheFleetIsLeftAloneWhileTemporalIsAway(t *testing.T) {

@@ -3,9 +3,12 @@ package activities
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
+	"strings"
 	"time"
 
+	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/sdk/temporal"
 
 	"github.com/milepost/milepost/api/smartcar"
@@ -17,6 +20,7 @@ import (
 const (
 	transientDatabaseUnavailable = "database_unavailable"
 	transientDatabaseConflict    = "database_conflict"
+	transientTemporal            = "temporal_refused"
 	transientUnexpected          = "unexpected"
 
 	transientSmartcarUnavailable = "smartcar_unavailable"
@@ -68,8 +72,39 @@ func classify(err error) error {
 	case errors.Is(err, context.Canceled):
 		return err
 	default:
-		return transient(transientUnexpected, "unexpected error; see the worker's log")
+		return unexpected(err)
 	}
+}
+
+// unexpected says what may be said of an error that nothing is known of: its types,
+// since its text might hold anything; of one that Temporal answered, its code.
+func unexpected(err error) error {
+	const none = "Unknown" // what everything else comes to
+	if code := serviceerror.ToStatus(err).Code().String(); code != none {
+		return transient(transientTemporal, "Temporal answered "+code)
+	}
+	return transient(transientUnexpected, "unexpected error: "+typesOf(err))
+}
+
+// typesOf names an error's type and, in brackets, those of what it wraps.
+func typesOf(err error) string {
+	var inner []error
+	switch wrapping := err.(type) { //nolint:errorlint // each layer is looked at
+	case interface{ Unwrap() error }:
+		inner = append(inner, wrapping.Unwrap())
+	case interface{ Unwrap() []error }:
+		inner = wrapping.Unwrap()
+	}
+	var names []string
+	for _, each := range inner {
+		if each != nil {
+			names = append(names, typesOf(each))
+		}
+	}
+	if len(names) == 0 {
+		return fmt.Sprintf("%T", err)
+	}
+	return fmt.Sprintf("%T(%s)", err, strings.Join(names, ", "))
 }
 
 // classifyBody says why an event's body is of no use.
