@@ -34,10 +34,9 @@ type Store struct {
 // Open prepares the pool. It does not need the database to be up: statements
 // answer ErrUnavailable until it is.
 func Open(ctx context.Context, config Config) (*Store, error) {
-	poolConfig, err := pgxpool.ParseConfig(config.URL)
+	poolConfig, err := parseURL(config.URL)
 	if err != nil {
-		// pgx's text quotes the connection string, which may hold a password.
-		return nil, fmt.Errorf("%w: it must look like postgres://user:password@host:5432/database", ErrBadURL)
+		return nil, err
 	}
 	if config.MaxConnections > 0 {
 		poolConfig.MaxConns = config.MaxConnections
@@ -48,6 +47,21 @@ func Open(ctx context.Context, config Config) (*Store, error) {
 		return nil, translate("open pool", err)
 	}
 	return &Store{pool: pool, queries: dbsqlc.New(pool)}, nil
+}
+
+// CheckURL says whether a connection string can be used. ErrBadURL when it cannot.
+func CheckURL(url string) error {
+	_, err := parseURL(url)
+	return err
+}
+
+func parseURL(url string) (*pgxpool.Config, error) {
+	parsed, err := pgxpool.ParseConfig(url)
+	if err != nil {
+		// pgx's text quotes the connection string, which may hold a password.
+		return nil, fmt.Errorf("%w: it must look like postgres://user:password@host:5432/database", ErrBadURL)
+	}
+	return parsed, nil
 }
 
 // Close waits for running statements and closes the pool.

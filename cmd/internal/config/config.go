@@ -83,7 +83,7 @@ func LoadServe(environment map[string]string) (Serve, error) {
 	var serve Serve
 	err := env.ParseWithOptions(&serve, env.Options{Environment: environment})
 	return serve, describe(errors.Join(err, serve.Database.validate(), serve.Keyset.validate(),
-		serve.Smartcar.validate(), serve.Retention.validate(), serve.Reconcile.validate(), serve.validate()))
+		serve.Smartcar.validate(), serve.Retention.validate(), serve.Reconcile.validate(), serve.validate(), serve.checkContents(environment)))
 }
 
 // Retention says how long rows stay.

@@ -2,19 +2,33 @@ package config_test
 
 import (
 	"fmt"
+	"maps"
+	"path/filepath"
+	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/milepost/milepost/cmd/internal/config"
+	"github.com/milepost/milepost/db/keyset"
 )
 
 const token = "9c7b0e52-4f1d-4a63-8b0e-2f9d6c1a5e47"
 
+// keysetText is a keyset of the tests' own.
+var keysetText = sync.OnceValue(func() string {
+	made, err := keyset.New()
+	if err != nil {
+		panic(err)
+	}
+	return made.Text()
+})
+
 func environment() map[string]string {
 	return map[string]string{
 		"DATABASE_URL": "postgres://user:hunter2@host/milepost", "SMARTCAR_MANAGEMENT_TOKEN": token + ",older",
-		"SMARTCAR_WEBHOOK_SECRET": "whsec", "MILEPOST_KEYSET": "keysetmaterial",
+		"SMARTCAR_WEBHOOK_SECRET": "whsec", "MILEPOST_KEYSET": keysetText(),
 		"SMARTCAR_CLIENT_ID": "application", "SMARTCAR_CLIENT_SECRET": "clientsecret",
 		"SMARTCAR_REDIRECT_URI":   "https://milepost.example/api/smartcar/callback",
 		"MILEPOST_CONNECT_SECRET": "connectsecret-of-length,connectsecret-before",
@@ -50,13 +64,58 @@ func TestAllFaultsAreReportedAtOnce(t *testing.T) {
 	require.ErrorContains(t, err, "HealAfter")
 }
 
+func TestFaultsInsideTheValuesAreReportedAtOnce(t *testing.T) {
+	t.Parallel()
+	variables := environment()
+	wrong := map[string]string{
+		"DATABASE_URL": "postgres://user:hunter2@host:notaport/milepost", "MILEPOST_KEYSET": "keysetmaterial",
+		"TEMPORAL_TLS_CLIENT_CERT_PATH": "/nowhere/at/all", "SMARTCAR_AUTH_URL": "auth.example", "SMARTCAR_REDIRECT_URI": "callback",
+		"SMARTCAR_SCOPES": "read_odometer,read_vin", "MILEPOST_NOTICE_SECRET": "whsec_notice-secret!",
+		"MILEPOST_NOTICE_URL": "app.example/notices", "MILEPOST_RETURN_URL": "/cars", "SMARTCAR_API": "v4",
+	}
+	maps.Copy(variables, wrong)
+	_, err := config.LoadServe(variables)
+	for _, fault := range []string{
+		"DATABASE_URL", "keyset", "TEMPORAL_", "host Auth", "redirect URI", "scope 1",
+		"MILEPOST_NOTICE_SECRET", "MILEPOST_NOTICE_URL", "MILEPOST_RETURN_URL", "SMARTCAR_API",
+	} {
+		require.ErrorContains(t, err, fault)
+	}
+	require.Equal(t, 1, strings.Count(err.Error(), "redirect URI"), "each fault is told once")
+	for _, secret := range []string{"hunter2", "keysetmaterial", "notice-secret"} {
+		require.NotContains(t, err.Error(), secret)
+	}
+}
+
+func TestAKeysetFileIsReadAtTheStart(t *testing.T) {
+	t.Parallel()
+	variables := environment()
+	delete(variables, "MILEPOST_KEYSET")
+	variables["MILEPOST_KEYSET_FILE"] = filepath.Join(t.TempDir(), "missing.json")
+	_, err := config.LoadServe(variables)
+	require.ErrorContains(t, err, "missing.json")
+}
+
+func TestOnlyAWebAddressTakesNotices(t *testing.T) {
+	t.Parallel()
+	for url, good := range map[string]bool{
+		"https://app.example/notices": true, "http://app:8080": true,
+		"app.example/notices": false, "app.example:80/notices": false, "/notices": false, "ftp://app.example": false, "https://": false,
+	} {
+		variables := environment()
+		variables["MILEPOST_NOTICE_URL"] = url
+		_, err := config.LoadServe(variables)
+		require.Equal(t, good, err == nil, url)
+	}
+}
+
 func TestSecretsDoNotPrint(t *testing.T) {
 	t.Parallel()
 	settings, err := config.LoadServe(environment())
 	require.NoError(t, err)
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s"} {
 		printed := fmt.Sprintf(verb, settings)
-		for _, secret := range []string{"hunter2", "whsec", token, "older", "keysetmaterial", "clientsecret", "connectsecret"} {
+		for _, secret := range []string{"hunter2", "whsec", token, "older", keysetText(), "clientsecret", "connectsecret"} {
 			require.NotContains(t, printed, secret, verb)
 		}
 	}

@@ -3,6 +3,8 @@ package config
 import (
 	"errors"
 	"strings"
+
+	"github.com/milepost/milepost/api/smartcar"
 )
 
 // The generations of Smartcar's platform.
@@ -54,6 +56,38 @@ type Smartcar struct {
 
 // Configured says whether vehicles can be connected.
 func (s Smartcar) Configured() bool { return s.ClientID != "" }
+
+// Hosts are the base URLs.
+func (s Smartcar) Hosts() smartcar.Hosts {
+	return smartcar.Hosts{
+		Connect: s.ConnectURL, Auth: s.AuthURL, IAM: s.IAMURL,
+		API: s.APIURL, Vehicle: s.VehicleURL, Management: s.ManagementURL,
+	}
+}
+
+// ConnectConfig is what the consent pages are asked for with.
+func (s Smartcar) ConnectConfig() smartcar.ConnectConfig {
+	return smartcar.ConnectConfig{
+		Hosts: s.Hosts(), ClientID: s.ClientID, RedirectURI: s.RedirectURI, Mode: s.Mode,
+		Scopes: strings.Fields(s.Scopes), API: smartcar.APIVersion(s.API),
+	}
+}
+
+// OAuthConfig is what v2's tokens are asked for with.
+func (s Smartcar) OAuthConfig() smartcar.OAuthConfig {
+	return smartcar.OAuthConfig{
+		Hosts: s.Hosts(), ClientID: s.ClientID, ClientSecret: smartcar.Token(s.ClientSecret.Reveal()), RedirectURI: s.RedirectURI,
+	}
+}
+
+// ApplicationTokensConfig is what v3's tokens are asked for with.
+func (s Smartcar) ApplicationTokensConfig() smartcar.ApplicationTokensConfig {
+	id, secret := s.IAMClientID, s.IAMClientSecret
+	if id == "" {
+		id, secret = s.ClientID, s.ClientSecret
+	}
+	return smartcar.ApplicationTokensConfig{Hosts: s.Hosts(), ClientID: id, ClientSecret: smartcar.Token(secret.Reveal())}
+}
 
 // minConnectSecret keeps a connect secret from being guessed.
 const minConnectSecret = 16

@@ -34,27 +34,12 @@ func NewSmartcar(settings config.Smartcar, logger *slog.Logger) (*Smartcar, erro
 	if !settings.Configured() {
 		return nil, nil //nolint:nilnil // not configured is no fault
 	}
-	hosts := smartcar.Hosts{
-		Connect: settings.ConnectURL, Auth: settings.AuthURL, IAM: settings.IAMURL,
-		API: settings.APIURL, Vehicle: settings.VehicleURL, Management: settings.ManagementURL,
-	}
-	iamID, iamSecret := settings.IAMClientID, settings.IAMClientSecret
-	if iamID == "" {
-		iamID, iamSecret = settings.ClientID, settings.ClientSecret
-	}
+	hosts := settings.Hosts()
 	result := &Smartcar{}
 	var errs [5]error
-	result.Connect, errs[0] = smartcar.NewConnect(smartcar.ConnectConfig{
-		Hosts: hosts, ClientID: settings.ClientID, RedirectURI: settings.RedirectURI, Mode: settings.Mode,
-		Scopes: strings.Fields(settings.Scopes), API: smartcar.APIVersion(settings.API),
-	})
-	result.OAuth, errs[1] = smartcar.NewOAuth(smartcar.OAuthConfig{
-		Hosts: hosts, ClientID: settings.ClientID, ClientSecret: smartcar.Token(settings.ClientSecret.Reveal()),
-		RedirectURI: settings.RedirectURI,
-	})
-	result.ApplicationTokens, errs[2] = smartcar.NewApplicationTokens(smartcar.ApplicationTokensConfig{
-		Hosts: hosts, ClientID: iamID, ClientSecret: smartcar.Token(iamSecret.Reveal()),
-	})
+	result.Connect, errs[0] = smartcar.NewConnect(settings.ConnectConfig())
+	result.OAuth, errs[1] = smartcar.NewOAuth(settings.OAuthConfig())
+	result.ApplicationTokens, errs[2] = smartcar.NewApplicationTokens(settings.ApplicationTokensConfig())
 	// Without a time-out of its own, so that each call has the one that suits it.
 	outbound := &http.Client{Transport: smartcar.NewBreaker(nil, smartcar.BreakerSettings{
 		OnChange: func(host, from, to string) {
