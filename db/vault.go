@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strconv"
 	"time"
 
@@ -64,6 +65,12 @@ func (TokenPair) String() string { return "db.TokenPair(masked)" }
 // GoString implements fmt.GoStringer.
 func (p TokenPair) GoString() string { return p.String() }
 
+// Format masks the tokens under every verb; without it %d would show them in an error about the verb.
+func (p TokenPair) Format(state fmt.State, _ rune) { _, _ = io.WriteString(state, p.String()) }
+
+// MarshalText masks the tokens in JSON, and with it in log lines.
+func (p TokenPair) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
+
 const (
 	accessTokenColumn  = "smartcar_access_token"
 	refreshTokenColumn = "smartcar_refresh_token"
@@ -90,6 +97,12 @@ func (AccessToken) String() string { return "db.AccessToken(masked)" }
 
 // GoString implements fmt.GoStringer.
 func (t AccessToken) GoString() string { return t.String() }
+
+// Format masks the tokens under every verb; without it %d would show them in an error about the verb.
+func (t AccessToken) Format(state fmt.State, _ rune) { _, _ = io.WriteString(state, t.String()) }
+
+// MarshalText masks the tokens in JSON, and with it in log lines.
+func (t AccessToken) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
 
 // AccessTokenOfFamily decrypts the stored access token of a family, expired or not.
 // ErrNotFound when there is none.

@@ -1,8 +1,12 @@
 package db_test
 
 import (
+	"bytes"
 	"context"
+	"encoding/hex"
+	"encoding/json"
 	"fmt"
+	"log/slog"
 	"testing"
 	"time"
 
@@ -47,6 +51,28 @@ func TestRotationReencryptsEverythingAndLeavesWhatIsBeingRefreshed(t *testing.T)
 	require.Equal(t, map[uint32]int64{rotated.PrimaryID(): 6}, rows)
 	b.vault = vault
 	b.usesNext("refresh-2")
+}
+
+func TestTokensDoNotPrint(t *testing.T) {
+	t.Parallel()
+	const secret = "opaque-token"
+	held := struct {
+		Pair   db.TokenPair
+		Access db.AccessToken
+		Either any
+	}{db.TokenPair{AccessToken: secret, RefreshToken: secret}, db.AccessToken{Token: secret}, &db.AccessToken{Token: secret}}
+	var printed bytes.Buffer
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
+		fmt.Fprintf(&printed, verb, held)
+		fmt.Fprintf(&printed, verb, held.Pair)
+	}
+	slog.New(slog.NewJSONHandler(&printed, nil)).Info("held", slog.Any("held", held), slog.Any("pair", held.Pair))
+	slog.New(slog.NewTextHandler(&printed, nil)).Info("held", slog.Any("held", held), slog.Any("pair", held.Pair))
+	require.NoError(t, json.NewEncoder(&printed).Encode(held))
+	for _, form := range []string{secret, hex.EncodeToString([]byte(secret))} {
+		require.NotContains(t, printed.String(), form)
+	}
+	require.Contains(t, printed.String(), "db.TokenPair(masked)")
 }
 
 func TestAWrongKeysetIsNoticed(t *testing.T) {

@@ -5,6 +5,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"strings"
 	"time"
@@ -27,6 +28,12 @@ func (s Secret) String() string {
 
 // GoString implements fmt.GoStringer.
 func (s Secret) GoString() string { return s.String() }
+
+// Format masks the text under every verb; without it %d would show it in an error about the verb.
+func (s Secret) Format(state fmt.State, _ rune) { _, _ = io.WriteString(state, s.String()) }
+
+// MarshalText masks the text in JSON, and with it in log lines.
+func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
 // LogValue implements slog.LogValuer.
 func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }

@@ -1,7 +1,11 @@
 package config_test
 
 import (
+	"bytes"
+	"encoding/hex"
+	"encoding/json"
 	"fmt"
+	"log/slog"
 	"maps"
 	"path/filepath"
 	"strings"
@@ -113,11 +117,16 @@ func TestSecretsDoNotPrint(t *testing.T) {
 	t.Parallel()
 	settings, err := config.LoadServe(environment())
 	require.NoError(t, err)
-	for _, verb := range []string{"%v", "%+v", "%#v", "%s"} {
-		printed := fmt.Sprintf(verb, settings)
-		for _, secret := range []string{"hunter2", "whsec", token, "older", keysetText(), "clientsecret", "connectsecret"} {
-			require.NotContains(t, printed, secret, verb)
-		}
+	var printed bytes.Buffer
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
+		fmt.Fprintf(&printed, verb, settings)
+	}
+	slog.New(slog.NewJSONHandler(&printed, nil)).Info("settings", slog.Any("settings", settings))
+	slog.New(slog.NewTextHandler(&printed, nil)).Info("settings", slog.Any("settings", settings))
+	require.NoError(t, json.NewEncoder(&printed).Encode(settings))
+	for _, secret := range []string{"hunter2", "whsec", token, "older", "keyData", "clientsecret", "connectsecret"} {
+		require.NotContains(t, printed.String(), secret)
+		require.NotContains(t, printed.String(), hex.EncodeToString([]byte(secret)))
 	}
 }
 
