@@ -25,10 +25,10 @@ func (a *Activities) spendBudget(ctx context.Context, vehicle string, calls int)
 	})
 }
 
-// observeBudget lets the budget learn from what a poll came to.
-func (a *Activities) observeBudget(ctx context.Context, vehicle string, calls int, outcome error) (room, error) {
+// observeBudget lets the budget learn what a poll sent and came to; calls are those that the next one will take.
+func (a *Activities) observeBudget(ctx context.Context, vehicle string, calls, sent int, outcome error) (room, error) {
 	return a.changeBudget(ctx, vehicle, calls, func(budget *smartcar.Budget, now time.Time) bool {
-		budget.Observe(vehicle, outcome, now)
+		budget.Observe(vehicle, sent, outcome, now)
 		return true
 	})
 }

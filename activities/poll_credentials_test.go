@@ -36,6 +36,35 @@ func TestAPollWhoseTokenIsNotAcceptedIsRepeatedOnceWithARefreshedOne(t *testing.
 			require.Equal(t, []string{hush + "-access-2", hush + "-access-3"}, b.smartcar.bearers(batchOf(car)), "and not a third time")
 			require.Equal(t, db.StateConnected, b.status(car).State, "nothing but a refused refresh token ends that")
 			require.Len(t, b.polledEvents(), 1)
+			b.requireSpent(car, "4", time.Minute)
+		})
+	}
+}
+
+func TestAPollThatWasSentIsSpentWhenItsTokenCannotBeRenewed(t *testing.T) {
+	t.Parallel()
+	for name, renewal := range map[string]func(b *polling) http.HandlerFunc{
+		"since nobody is there": func(b *polling) http.HandlerFunc {
+			return func(w http.ResponseWriter, r *http.Request) {
+				b.unreachable.Store(true)
+				answer(401, failure(401, "AUTHENTICATION", ""))(w, r)
+			}
+		},
+		"since the token endpoint fails": func(b *polling) http.HandlerFunc {
+			b.smartcar.on(tokenEndpoint, page(502))
+			return answer(401, failure(401, "AUTHENTICATION", ""))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setupPolling(t)
+			b.own(car)
+			b.smartcar.on(batchOf(car), renewal(b))
+			require.Equal(t, contract.PollVehicleResult{
+				Outcome: contract.PollSmartcarUnavailable, TryAgainAt: b.now.Add(pollInterval),
+			}, b.poll(car))
+			require.Len(t, b.smartcar.requests(batchOf(car)), 1)
+			b.requireSpent(car, "1", 30*time.Second)
 		})
 	}
 }
@@ -55,6 +84,8 @@ func TestTheApplicationTokenOfAPollIsReplacedOnce(t *testing.T) {
 	}, b.poll(otherCar), "no vehicle would fare better")
 	require.Equal(t, []string{hush + "-application-2", hush + "-application-3"}, b.smartcar.bearers(signalsOf(otherCar)))
 	require.Len(t, b.smartcar.requests(applicationToken), 3)
+	b.requireSpent(car, "2", 2*time.Minute)
+	b.requireSpent(otherCar, "2", 2*time.Minute)
 }
 
 func TestATokenThatWasOnlyKeptAliveIsRefreshedBeforeThePoll(t *testing.T) {
@@ -91,6 +122,7 @@ func TestAPollWhoseTokenCannotBeRefreshedSaysWhoCanHelp(t *testing.T) {
 			require.Equal(t, test.outcome, result.Outcome)
 			require.Equal(t, test.stops, !result.StopUntil.IsZero())
 			require.Empty(t, b.smartcar.requests(batchOf(car)))
+			b.requireSpent(car, "0", 0)
 			require.Equal(t, test.state, b.status(car).State)
 			b.now = b.now.Add(patience + time.Second)
 			require.Equal(t, test.standing, b.standing(car))

@@ -139,6 +139,14 @@ func (b *polling) spentOf(vehicle string) (calls string, fill time.Duration) {
 	return calls, full.Sub(b.now)
 }
 
+// requireSpent requires what the vehicle has spent this month, and the application of its bucket.
+func (b *polling) requireSpent(vehicle, calls string, fill time.Duration) {
+	b.t.Helper()
+	spent, untilFull := b.spentOf(vehicle)
+	require.Equal(b.t, calls, spent)
+	require.Equal(b.t, fill, untilFull)
+}
+
 func TestCallsThatWereNeverSentAreGivenBack(t *testing.T) {
 	t.Parallel()
 	b := setupPolling(t)
@@ -146,17 +154,13 @@ func TestCallsThatWereNeverSentAreGivenBack(t *testing.T) {
 	b.unreachable.Store(true)
 	result := b.poll(car)
 	require.Equal(t, contract.PollVehicleResult{Outcome: contract.PollSmartcarUnavailable, TryAgainAt: b.now.Add(5 * time.Minute)}, result)
-	calls, fill := b.spentOf(car)
-	require.Equal(t, "0", calls)
-	require.Zero(t, fill)
+	b.requireSpent(car, "0", 0)
 
 	b.unreachable.Store(false)
 	b.smartcar.on(batchOf(car), shown("1000", b.now))
 	b.now = b.now.Add(5 * time.Minute)
 	require.Equal(t, contract.PollReceived, b.poll(car).Outcome, "sooner than after half an hour")
-	calls, fill = b.spentOf(car)
-	require.Equal(t, "1", calls)
-	require.Equal(t, 30*time.Second, fill)
+	b.requireSpent(car, "1", 30*time.Second)
 }
 
 func TestAnOpenBreakerStopsTheRunAndCostsNothing(t *testing.T) {
@@ -178,9 +182,7 @@ func TestAnOpenBreakerStopsTheRunAndCostsNothing(t *testing.T) {
 	require.WithinDuration(t, b.now.Add(time.Hour), result.StopUntil, time.Minute)
 	require.Equal(t, result.StopUntil, result.TryAgainAt)
 	require.Empty(t, b.smartcar.requests(batchOf(otherCar)))
-	calls, fill := b.spentOf(otherCar)
-	require.Equal(t, "0", calls)
-	require.Equal(t, spent, fill)
+	b.requireSpent(otherCar, "0", spent)
 }
 
 func TestProcessesThatPollAtOnceKeepToOneBudget(t *testing.T) {

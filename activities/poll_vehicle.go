@@ -44,7 +44,8 @@ type vehiclePoll struct {
 
 	target db.PollTarget
 	wanted []string
-	calls  int
+	// calls are those that one request takes, sent those that were made.
+	calls, sent int
 }
 
 func (p *vehiclePoll) run(ctx context.Context) (contract.PollVehicleResult, error) {
@@ -106,7 +107,7 @@ func (p *vehiclePoll) ask(ctx context.Context, grant grant) (contract.PollVehicl
 	if callErr != nil && !isAnswer(callErr) {
 		return contract.PollVehicleResult{}, callErr
 	}
-	left, err := p.activities.observeBudget(ctx, p.vehicle, p.calls, cmp.Or(callErr, poll.Limited))
+	left, err := p.activities.observeBudget(ctx, p.vehicle, p.calls, p.sent, cmp.Or(callErr, poll.Limited))
 	if err != nil {
 		return contract.PollVehicleResult{}, err
 	}
@@ -136,6 +137,7 @@ func (p *vehiclePoll) ask(ctx context.Context, grant grant) (contract.PollVehicl
 func (p *vehiclePoll) readings(ctx context.Context, grant grant) (poll smartcar.Poll, err error) {
 	err = p.activities.withCredential(ctx, grant, func(platform Platform, credential smartcar.Credential) (err error) {
 		poll, err = platform.Readings(ctx, credential, p.vehicle, p.wanted)
+		p.sent += poll.Calls
 		if odometer, sent := odometerOf(poll); err == nil && grant.api == db.APIv2 && sent &&
 			odometer.Failure.Reaction() == smartcar.ReactionRefreshOnce {
 			err = &smartcar.CallError{

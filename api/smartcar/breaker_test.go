@@ -137,7 +137,7 @@ func TestAPollThatTheBreakerStoppedCostsNothing(t *testing.T) {
 		poll, err := broken.client.Readings(t.Context(), credential(), vehicleID, []string{smartcar.CodeOdometer})
 		requireNotSent(t, err, time.Minute)
 		require.Zero(t, poll.Calls)
-		budget.Observe("a", err, time.Now())
+		budget.Observe("a", poll.Calls, err, time.Now())
 		requireWait(t, budget, "a", 1, time.Now(), time.Minute)
 		requireWait(t, budget, "b", 1, time.Now(), time.Minute)
 	})

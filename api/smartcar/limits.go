@@ -49,7 +49,7 @@ func (l BudgetLimits) withDefaults() BudgetLimits {
 // whole application, or one state that all share. It reads no clock and does no input or output, and is for use by many
 // goroutines at once.
 //
-// A poll is Allow, the call, and then Observe with what came of it. The caller adds jitter to the waits.
+// A poll is Allow, the calls, and then Observe with what came of them. The caller adds jitter to the waits.
 type Budget struct {
 	limits BudgetLimits
 
@@ -124,19 +124,25 @@ func (b *Budget) Allow(vehicleID string, calls int, now time.Time) (wait time.Du
 	return 0, true
 }
 
-// Observe learns from the error of Readings, or else from Poll.Limited; nil is a success. A limit pauses the vehicle or the
-// whole application, as its code says, for Retry-After or for a time that doubles with each refusal in a row. What was never
-// sent is given back. Errors that are not about limits change nothing.
-func (b *Budget) Observe(vehicleID string, err error, now time.Time) {
+// Observe learns how many calls a poll sent, and from the error of Readings, or else from Poll.Limited; nil is a success.
+// What was sent beyond what Allow spent is spent too, as by a repetition or a further page, and what was not sent is given
+// back; the vehicle need not wait for a poll of which nothing was sent. A limit pauses the vehicle or the whole application,
+// as its code says, for Retry-After or for a time that doubles with each refusal in a row. Errors that are not about limits
+// change nothing.
+func (b *Budget) Observe(vehicleID string, sent int, err error, now time.Time) {
 	var failure *CallError
 	isCall := errors.As(err, &failure)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	vehicle := b.vehicleIn(vehicleID, now)
 	defer func() { b.state.Vehicles[vehicleID] = vehicle }()
-	if isCall && !failure.wasSent() && vehicle.Pending > 0 {
-		b.state.FullAt = b.state.FullAt.Add(-b.worth(vehicle.Pending))
-		vehicle.Calls = max(vehicle.Calls-vehicle.Pending, 0)
+	extra := sent - vehicle.Pending
+	if extra > 0 {
+		b.state.FullAt = latest(b.state.FullAt, now)
+	}
+	b.state.FullAt = b.state.FullAt.Add(b.worth(extra))
+	vehicle.Calls = max(vehicle.Calls+extra, 0)
+	if sent == 0 && vehicle.Pending > 0 {
 		vehicle.PolledAt = vehicle.PolledBefore
 	}
 	vehicle.Pending = 0

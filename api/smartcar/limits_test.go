@@ -129,7 +129,7 @@ func TestALimitPausesTheVehicleOrTheApplication(t *testing.T) {
 			budget, now := newBudget(t, smartcar.BudgetLimits{VehicleInterval: 1}), noon()
 			requireAllowed(t, budget, "a", 1, now)
 			now = now.Add(time.Second)
-			budget.Observe("a", test.err, now)
+			budget.Observe("a", 1, test.err, now)
 			for vehicle, expected := range map[string]time.Duration{"a": test.vehicle, "b": test.rest} {
 				if expected == 0 {
 					requireAllowed(t, budget, vehicle, 1, now)
@@ -144,7 +144,7 @@ func TestALimitPausesTheVehicleOrTheApplication(t *testing.T) {
 func TestTheApplicationsBucketIsEmptyAfterItsLimit(t *testing.T) {
 	t.Parallel()
 	budget, now := newBudget(t, smartcar.BudgetLimits{}), noon()
-	budget.Observe("a", limited(smartcar.ErrRateLimited, "RATE_LIMIT", "SMARTCAR_API", 0), now)
+	budget.Observe("a", 0, limited(smartcar.ErrRateLimited, "RATE_LIMIT", "SMARTCAR_API", 0), now)
 	now = now.Add(2 * time.Minute)
 	requireAllowed(t, budget, "a", 4, now)
 	requireWait(t, budget, "b", 1, now, 30*time.Second)
@@ -155,7 +155,7 @@ func TestPausesDoubleUntilASuccess(t *testing.T) {
 	budget, now := newBudget(t, smartcar.BudgetLimits{RefillInterval: 1, VehicleInterval: 1}), noon()
 	pauses := func(vehicle string, err error) (seen []time.Duration) {
 		for range 7 {
-			budget.Observe(vehicle, err, now)
+			budget.Observe(vehicle, 0, err, now)
 			wait, ok := budget.Allow(vehicle, 1, now)
 			require.False(t, ok)
 			seen = append(seen, wait)
@@ -168,7 +168,7 @@ func TestPausesDoubleUntilASuccess(t *testing.T) {
 		time.Minute, 2 * time.Minute, 4 * time.Minute, 8 * time.Minute, 16 * time.Minute, 32 * time.Minute, time.Hour,
 	}
 	require.Equal(t, minutes, pauses("a", application))
-	budget.Observe("b", nil, now)
+	budget.Observe("b", 0, nil, now)
 	require.Equal(t, minutes, pauses("a", application), "a success of any vehicle ends the row")
 
 	hours := []time.Duration{
@@ -176,19 +176,19 @@ func TestPausesDoubleUntilASuccess(t *testing.T) {
 	}
 	maker := limited(smartcar.ErrUnavailable, "UPSTREAM", "RATE_LIMIT", 0)
 	require.Equal(t, hours, pauses("a", maker))
-	budget.Observe("b", nil, now)
+	budget.Observe("b", 0, nil, now)
 	wait, _ := budget.Allow("a", 1, now.Add(time.Nanosecond))
 	require.Zero(t, wait)
-	budget.Observe("a", nil, now)
+	budget.Observe("a", 0, nil, now)
 	require.Equal(t, hours, pauses("a", maker), "a success of the vehicle ends the row")
 }
 
 func TestAShorterPauseDoesNotEndALongerOne(t *testing.T) {
 	t.Parallel()
 	budget, now := newBudget(t, smartcar.BudgetLimits{}), noon()
-	budget.Observe("a", limited(smartcar.ErrRateLimited, "RATE_LIMIT", "VEHICLE", 3*time.Hour), now)
-	budget.Observe("a", limited(smartcar.ErrRateLimited, "RATE_LIMIT", "VEHICLE", time.Minute), now)
-	budget.Observe("a", nil, now)
+	budget.Observe("a", 0, limited(smartcar.ErrRateLimited, "RATE_LIMIT", "VEHICLE", 3*time.Hour), now)
+	budget.Observe("a", 0, limited(smartcar.ErrRateLimited, "RATE_LIMIT", "VEHICLE", time.Minute), now)
+	budget.Observe("a", 0, nil, now)
 	requireWait(t, budget, "a", 1, now, 3*time.Hour)
 }
 
@@ -198,14 +198,35 @@ func TestWhatWasNeverSentIsGivenBack(t *testing.T) {
 	notSent := &smartcar.CallError{Kind: smartcar.ErrUnavailable}
 	for range 20 {
 		requireAllowed(t, budget, "a", 4, now)
-		budget.Observe("a", notSent, now)
-		budget.Observe("a", notSent, now) // Once.
+		budget.Observe("a", 0, notSent, now)
+		budget.Observe("a", 0, notSent, now) // Once.
 	}
 	requireAllowed(t, budget, "a", 4, now)
-	budget.Observe("a", &smartcar.CallError{Kind: smartcar.ErrUnavailable, UnknownOutcome: true}, now)
+	budget.Observe("a", 4, &smartcar.CallError{Kind: smartcar.ErrUnavailable, UnknownOutcome: true}, now)
 	requireWait(t, budget, "a", 4, now, 30*time.Minute)
 	requireWait(t, budget, "b", 4, now, 2*time.Minute)
 	requireAllowed(t, budget, "a", 4, now.Add(30*time.Minute))
+}
+
+func TestWhatWasSentIsSpentAndNotWhatWasPlanned(t *testing.T) {
+	t.Parallel()
+	tokenRefused := &smartcar.CallError{Kind: smartcar.ErrUnavailable} // The token's request was not sent; the poll's was.
+	budget, now := newBudget(t, smartcar.BudgetLimits{Burst: 10}), noon()
+	requireAllowed(t, budget, "a", 2, now)
+	budget.Observe("a", 4, tokenRefused, now)
+	requireWait(t, budget, "a", 1, now, 30*time.Minute)
+	requireWait(t, budget, "b", 7, now, 30*time.Second)
+	requireAllowed(t, budget, "b", 3, now)
+	budget.Observe("b", 1, nil, now)
+	requireWait(t, budget, "b", 1, now, 30*time.Minute)
+	requireWait(t, budget, "c", 6, now, 30*time.Second)
+
+	now = now.Add(time.Hour)
+	requireAllowed(t, budget, "a", 1, now)
+	now = now.Add(10 * time.Minute) // The bucket has been full since.
+	budget.Observe("a", 2, nil, now)
+	requireWait(t, budget, "c", 10, now, 30*time.Second)
+	require.Equal(t, 6, budget.Snapshot().Vehicles["a"].Calls)
 }
 
 func TestAPollIsGivenBackOnce(t *testing.T) {
@@ -214,7 +235,7 @@ func TestAPollIsGivenBackOnce(t *testing.T) {
 	requireAllowed(t, budget, "b", 2, now)
 	requireAllowed(t, budget, "a", 2, now)
 	for range 2 {
-		budget.Observe("a", &smartcar.CallError{Kind: smartcar.ErrUnavailable}, now)
+		budget.Observe("a", 0, &smartcar.CallError{Kind: smartcar.ErrUnavailable}, now)
 	}
 	requireWait(t, budget, "c", 4, now, time.Minute)
 }
@@ -224,7 +245,7 @@ func TestABudgetGoesOnFromItsState(t *testing.T) {
 	budget, now := newBudget(t, smartcar.BudgetLimits{}), noon()
 	requireAllowed(t, budget, "a", 100, now)
 	requireAllowed(t, budget, "b", 20, now)
-	budget.Observe("b", limited(smartcar.ErrRateLimited, "RATE_LIMIT", "VEHICLE", 3*time.Hour), now)
+	budget.Observe("b", 20, limited(smartcar.ErrRateLimited, "RATE_LIMIT", "VEHICLE", 3*time.Hour), now)
 	kept, err := json.Marshal(budget.Snapshot())
 	require.NoError(t, err)
 
@@ -264,12 +285,14 @@ func TestManyGoroutinesNeverSpendMoreThanTheBucket(t *testing.T) {
 		group.Go(func() {
 			for i := range 50 {
 				vehicle := fmt.Sprint(worker, "-", i)
+				sent := 0
 				if _, ok := budget.Allow(vehicle, 1, noon()); ok {
+					sent = 1
 					mu.Lock()
 					allowed++
 					mu.Unlock()
 				}
-				budget.Observe(vehicle, nil, noon())
+				budget.Observe(vehicle, sent, nil, noon())
 				_ = budget.Snapshot()
 			}
 		})
