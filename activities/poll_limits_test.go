@@ -74,7 +74,7 @@ func TestAVehicleIsNotPolledTwiceInHalfAnHour(t *testing.T) {
 	polledAt := b.now
 	b.now = b.now.Add(pollInterval - time.Second)
 	require.Equal(t, contract.PollVehicleResult{Outcome: contract.PollDeferred, TryAgainAt: polledAt.Add(pollInterval)}, b.poll(car))
-	require.Equal(t, "deferred", b.standing(car))
+	require.Equal(t, "smartcar_unavailable", b.standing(car), "which is why it waits")
 	require.Len(t, b.smartcar.requests(batchOf(car)), 1)
 	b.now = b.now.Add(time.Second)
 	require.Equal(t, contract.PollReceived, b.poll(car).Outcome)

@@ -66,6 +66,37 @@ func TestARefusalForGoodHoldsUntilTheVehicleOrItsConnectionSaysOtherwise(t *test
 	}
 }
 
+func TestAPollThatWasNotMadeLeavesWhatTheOneBeforeCameTo(t *testing.T) {
+	t.Parallel()
+	hours := func(ahead int) time.Time { return today().Add(time.Duration(ahead) * time.Hour) }
+	for name, test := range map[string]struct {
+		before   db.SettledPoll
+		deferred time.Time
+		outcome  string
+		until    time.Time
+	}{
+		"an answer":                     {answer("car", "received", 20*day), hours(1), "received", hours(1)},
+		"a refusal for good":            {answer("car", "no_permission", 20*day), hours(1), "no_permission", hours(1)},
+		"a pause that lasts":            {db.SettledPoll{Outcome: "vehicle_unreachable", NotBefore: hours(9)}, hours(1), "vehicle_unreachable", hours(9)},
+		"a pause that is over by then":  {db.SettledPoll{Outcome: "vehicle_unreachable", NotBefore: hours(-9)}, hours(1), "deferred", hours(1)},
+		"a poll that was not made, too": {db.SettledPoll{Outcome: "deferred", NotBefore: hours(-9)}, hours(1), "deferred", hours(1)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			b.own(t, "car")
+			test.before.SmartcarVehicleID = "car"
+			b.poll(t, test.before)
+			b.poll(t, db.SettledPoll{SmartcarVehicleID: "car", Outcome: "deferred", NotBefore: test.deferred})
+			candidates, err := b.store.PollCandidates(t.Context(), odometer(), today())
+			require.NoError(t, err)
+			require.Len(t, candidates, 1)
+			require.Equal(t, test.outcome, candidates[0].Outcome)
+			require.Equal(t, test.until, candidates[0].NotBefore)
+		})
+	}
+}
+
 func TestVehiclesAfterAnOutageComeFirstAndThenTheLongestSilent(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

@@ -148,6 +148,28 @@ func TestWhatWasPolledBeforeTheRequestIsNoAnswerToIt(t *testing.T) {
 	require.Zero(t, done.Result.Received)
 }
 
+func TestAPollThatWasNotMadeIsNoAnswerAndTakesNoneBack(t *testing.T) {
+	t.Parallel()
+	b := setupReconcile(t)
+	later := time.Now().Add(time.Hour)
+	for _, id := range []string{"answered", "answered-before"} {
+		b.connect(id, time.Hour)
+	}
+	b.answered("answered-before", contract.PollNothingNew)
+	b.progress.steps = []func(){func() {
+		b.answered("answered", contract.PollNothingNew)
+		for _, id := range []string{"answered", "answered-before"} {
+			b.putOff(id, contract.PollDeferred, later)
+		}
+	}}
+	require.NoError(t, b.run("--since", "2h", "--json"))
+	done := decoded[reconciliation](b)
+	require.Equal(t, 1, done.Result.NothingNew)
+	require.Len(t, done.Result.Vehicles, 1)
+	require.Equal(t, "answered-before", done.Result.Vehicles[0].SmartcarVehicleID)
+	require.Equal(t, contract.PollDeferred, done.Result.Vehicles[0].Reason)
+}
+
 func TestAnEmptyFleetIsDoneAtOnce(t *testing.T) {
 	t.Parallel()
 	b := setupReconcile(t)

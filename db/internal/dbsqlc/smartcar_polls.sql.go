@@ -269,7 +269,10 @@ INSERT INTO smartcar_polls AS poll (smartcar_vehicle_id, outcome, polled_at, unc
 VALUES ($1, $2, $3, CASE WHEN $4::boolean THEN 1 ELSE 0 END,
         CASE WHEN $5::boolean THEN 1 ELSE 0 END, $6)
 ON CONFLICT (smartcar_vehicle_id) DO UPDATE
-SET outcome = EXCLUDED.outcome,
+SET outcome = CASE WHEN EXCLUDED.outcome <> 'deferred' OR poll.outcome = '' THEN EXCLUDED.outcome
+                   WHEN poll.outcome IN ('vehicle_unreachable', 'smartcar_unavailable', 'needs_operator')
+                        AND poll.not_before < EXCLUDED.not_before THEN EXCLUDED.outcome
+                   ELSE poll.outcome END,
     polled_at = COALESCE(EXCLUDED.polled_at, poll.polled_at),
     unchanged = CASE WHEN EXCLUDED.polled_at IS NULL THEN poll.unchanged
                      WHEN NOT $4::boolean THEN 0
@@ -282,7 +285,8 @@ SET outcome = EXCLUDED.outcome,
     unanswered = CASE WHEN EXCLUDED.polled_at IS NOT NULL THEN 0
                       WHEN $5::boolean THEN poll.unanswered + 1
                       ELSE poll.unanswered END,
-    not_before = EXCLUDED.not_before,
+    not_before = CASE WHEN EXCLUDED.outcome = 'deferred' THEN GREATEST(poll.not_before, EXCLUDED.not_before)
+                      ELSE EXCLUDED.not_before END,
     updated_at = now()
 `
 
@@ -297,6 +301,8 @@ type SettlePollParams struct {
 
 // An answer counts from the moment of asking, so that what arrived meanwhile is not taken for older.
 // A reading that was observed since the poll before ends the row of answers without news.
+// A poll that was deferred was not made: what the one before came to stays, and so does the time to which
+// that one put the vehicle off, if it is the later one.
 func (q *Queries) SettlePoll(ctx context.Context, arg SettlePollParams) error {
 	_, err := q.db.Exec(ctx, settlePoll,
 		arg.SmartcarVehicleID,
