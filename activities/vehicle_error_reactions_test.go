@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/milepost/milepost/activities"
 	"github.com/milepost/milepost/db"
 )
 
@@ -40,6 +42,7 @@ func TestEveryVehicleErrorGetsItsReaction(t *testing.T) {
 		{`"type":"COMPATIBILITY","code":"VEHICLE_NOT_CAPABLE","resolution":{"type":null},` + odometer, db.ReactionUnsupportedSignals, ""},
 		{`"type":"COMPATIBILITY","code":"SMARTCAR_NOT_CAPABLE","resolution":{"type":"CONTACT_SUPPORT"},` + odometer, db.ReactionUnsupportedSignals, ""},
 		{`"type":"COMPATIBILITY","code":"MAKE_NOT_COMPATIBLE",` + odometer, db.ReactionUnsupportedSignals, ""},
+		{`"type":"COMPATIBILITY","code":"MAKE_NOT_COMPATIBLE"`, db.ReactionUnsupportedSignals, ""},
 		{`"type":"COMPATIBILITY","code":"SOMETHING_NEW",` + odometer, db.ReactionWait, ""},
 		{`"type":"PERMISSION","code":null,` + reauthenticate + "," + odometer, db.ReactionReconsent, "permission"},
 		{`"type":"PERMISSION","code":null,` + reauthenticate + "," + location, db.ReactionIgnore, ""},
@@ -79,11 +82,25 @@ func TestEveryVehicleErrorGetsItsReaction(t *testing.T) {
 		}
 		require.ElementsMatch(t, reasons, b.reauthReasons(vehicle), row.error)
 		var unsupported []string
-		if row.reaction == db.ReactionUnsupportedSignals {
+		if row.reaction == db.ReactionUnsupportedSignals && strings.Contains(row.error, "ignal") { // otherwise all of them
 			unsupported = []string{"odometer-traveleddistance"}
 		}
 		require.ElementsMatch(t, unsupported, texts(t, b.url, "SELECT data_type FROM vehicle_signals"+where+" AND NOT supported"), row.error)
+		require.Equal(t, row.reaction == db.ReactionUnsupportedSignals, b.obstacle(vehicle) == "not_supported", row.error)
 	}
+}
+
+// obstacle is what will stand in the way of polling a vehicle of which nothing is heard for a year.
+func (b *bundle) obstacle(vehicle string) string {
+	b.t.Helper()
+	candidates, err := b.store.PollCandidates(b.t.Context(), activities.OdometerSignal(), time.Now().AddDate(1, 0, 0))
+	require.NoError(b.t, err)
+	for _, candidate := range candidates {
+		if candidate.SmartcarVehicleID == vehicle {
+			return candidate.Obstacle
+		}
+	}
+	return "not silent"
 }
 
 // reauthReasons are the reasons that the application was given for asking a vehicle's owner.

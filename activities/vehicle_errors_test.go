@@ -23,7 +23,7 @@ type report struct {
 func (b *bundle) connectAnother(vehicle string) {
 	b.t.Helper()
 	_, err := b.store.ConnectVehicle(b.t.Context(), db.ConnectedVehicle{
-		SmartcarVehicleID: vehicle, OwnerEmail: "owner@milepost.example",
+		SmartcarVehicleID: vehicle, OwnerEmail: "owner@milepost.example", API: db.APIv3,
 	})
 	require.NoError(b.t, err)
 }

@@ -62,16 +62,32 @@ SELECT EXISTS(SELECT FROM odometer_readings WHERE vehicle_id = @vehicle_id AND o
 -- heard from since the newest outage ended, with what stands in the way of polling them. Usual
 -- is twice the gap that nine in ten of a vehicle's latest webhooks keep to; each answer without
 -- news doubles it, so that a parked car is left to sleep, until a newer reading comes. A refusal
--- for good holds until the vehicle is heard from after all, or its connection changes.
+-- for good holds until the vehicle is heard from after all, or its connection changes. An open error
+-- that asks the owner for something keeps polls away only when it concerns the odometer, and then for a
+-- day at a time: that it has ended may have been lost, and one call tells.
 WITH newest AS (
     SELECT max(COALESCE(ended_at, detected_at))::timestamptz AS over_at
     FROM webhook_outages
     WHERE detected_at > sqlc.arg(asked_at)::timestamptz - interval '7 days'
+), errors AS (
+    SELECT error.smartcar_vehicle_id,
+           max(error.opened_at) FILTER (WHERE error.reaction IN ('reauthenticate', 'reconsent')) AS consent_lost_at,
+           max(error.opened_at) FILTER (WHERE error.reaction = 'owner_action') AS account_lost_at,
+           max(error.opened_at) FILTER (WHERE error.reaction = 'unsupported_signals') AS incompatible_at
+    FROM vehicle_errors AS error
+    WHERE error.state = 'open'
+      AND (error.reaction IN ('reauthenticate', 'reconsent')
+           OR (error.reaction = 'owner_action' AND error.signal IN ('', @odometer_code))
+           OR (error.reaction = 'unsupported_signals' AND error.signal = ''))
+    GROUP BY error.smartcar_vehicle_id
 ), heard AS (
-    SELECT connection.smartcar_vehicle_id, connection.vehicle_id, connection.api, connection.connection_state,
-           connection.degraded, connection.permissions, connection.updated_at,
-           COALESCE(family.status = 'active', false) AS has_tokens,
-           COALESCE(odometer.supported, true) AS supported,
+    SELECT connection.smartcar_vehicle_id, connection.vehicle_id, connection.api, connection.permissions, connection.updated_at,
+           (connection.api = 'v2' AND family.status IS DISTINCT FROM 'active')
+               OR (connection.connection_state <> 'connected' AND errors.consent_lost_at IS NULL) AS cut_off,
+           GREATEST(errors.account_lost_at,
+                    CASE WHEN connection.connection_state <> 'connected' THEN errors.consent_lost_at END) AS owner_needed_at,
+           COALESCE(odometer.supported, true)
+               AND COALESCE(odometer.reported_at >= errors.incompatible_at, errors.incompatible_at IS NULL) AS supported,
            GREATEST(odometer.reported_at, connection.created_at) AS heard_at,
            poll.polled_at, poll.not_before, COALESCE(poll.outcome, '') AS outcome, COALESCE(poll.unchanged, 0) AS unchanged
     FROM smartcar_vehicles AS connection
@@ -79,10 +95,11 @@ WITH newest AS (
     LEFT JOIN vehicle_signals AS odometer
            ON odometer.smartcar_vehicle_id = connection.smartcar_vehicle_id AND odometer.data_type = @odometer_code
     LEFT JOIN smartcar_polls AS poll ON poll.smartcar_vehicle_id = connection.smartcar_vehicle_id
+    LEFT JOIN errors ON errors.smartcar_vehicle_id = connection.smartcar_vehicle_id
     WHERE connection.is_active
 ), judged AS (
-    SELECT heard.smartcar_vehicle_id, heard.api, heard.connection_state, heard.degraded, heard.permissions, heard.has_tokens,
-           heard.supported, heard.heard_at, heard.updated_at, heard.polled_at, heard.not_before, heard.outcome,
+    SELECT heard.smartcar_vehicle_id, heard.api, heard.cut_off, heard.owner_needed_at, heard.permissions, heard.supported,
+           heard.heard_at, heard.updated_at, heard.polled_at, heard.not_before, heard.outcome,
            COALESCE(heard.heard_at < newest.over_at AND COALESCE(heard.polled_at < newest.over_at, true), false) AS after_outage,
            LEAST(
                CASE WHEN rhythm.gaps >= 3 THEN GREATEST(2 * rhythm.usual, make_interval(secs => @shortest_seconds::double precision))
@@ -109,7 +126,9 @@ WITH newest AS (
 )
 SELECT smartcar_vehicle_id, api, after_outage::boolean AS after_outage, heard_at::timestamptz AS heard_at,
        not_before, outcome::text AS outcome,
-       (CASE WHEN connection_state <> 'connected' OR degraded OR (api = 'v2' AND NOT has_tokens) THEN 'needs_owner'
+       (CASE WHEN cut_off THEN 'needs_owner'
+             WHEN owner_needed_at IS NOT NULL AND NOT after_outage
+                  AND GREATEST(owner_needed_at, polled_at) > sqlc.arg(asked_at)::timestamptz - interval '1 day' THEN 'needs_owner'
              WHEN cardinality(permissions) > 0 AND NOT (@odometer_permission::text = ANY (permissions)) THEN 'no_permission'
              WHEN NOT supported THEN 'not_supported'
              WHEN outcome IN ('no_permission', 'not_supported') AND polled_at >= GREATEST(heard_at, updated_at) THEN outcome
