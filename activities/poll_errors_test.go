@@ -130,6 +130,9 @@ func (b *polling) requireOutcome(vehicle string, row pollError, inBatch bool) {
 	case inBatch: // that the odometer has failed is kept as data
 		events++
 	}
+	if row.outcome == contract.PollNeedsOwner && row.status != http.StatusUnauthorized { // as a webhook would say so
+		events++
+	}
 	require.Len(b.t, b.smartcar.requests(batchOf(vehicle)), requests)
 	require.Len(b.t, b.polledEvents(), events)
 	require.Equal(b.t, events > before, result.EventID != "")

@@ -16,7 +16,7 @@ import (
 
 // PollVehicle asks Smartcar for a vehicle's readings, within the limits, and keeps
 // the answer as an event of the ledger: from there it goes the way of every webhook,
-// and by the same rules.
+// and by the same rules. So does what the answer says of errors that need the owner.
 //
 // Idempotent: the same readings are the same event, and one that a webhook brought is
 // not kept again. A try that died leaves its calls spent, so that the next one is put
@@ -118,6 +118,11 @@ func (p *vehiclePoll) ask(ctx context.Context, grant grant) (contract.PollVehicl
 	} else if result, err = p.keep(ctx, poll, result); err != nil {
 		return contract.PollVehicleResult{}, err
 	}
+	errorsID, err := p.keepErrors(ctx, poll, callErr)
+	if err != nil {
+		return contract.PollVehicleResult{}, err
+	}
+	result.EventID = cmp.Or(result.EventID, errorsID)
 	if callErr != nil && isOperatorsFault(callErr) && !errors.Is(callErr, smartcar.ErrBilling) {
 		// It would be the same for every vehicle. The limits of a plan are the budget's to judge.
 		result.StopUntil = latest(result.StopUntil, p.askedAt.Add(operatorPause))
@@ -175,15 +180,11 @@ func (p *vehiclePoll) keep(
 	if result.Outcome == contract.PollNothingNew && len(poll.Signals) == 1 {
 		return result, nil // v3's others may be newer
 	}
-	mode := cmp.Or(p.activities.deps.Mode, smartcar.ModeLive)
-	id, body, err := smartcar.PolledState{VehicleID: p.vehicle, Mode: mode, Signals: poll.Signals, PolledAt: p.askedAt}.Event()
+	id, body, err := smartcar.PolledState{VehicleID: p.vehicle, Mode: p.mode(), Signals: poll.Signals, PolledAt: p.askedAt}.Event()
 	if err != nil {
 		return result, err
 	}
-	added, err := p.activities.deps.Store.AppendPoll(ctx, db.Delivery{
-		EventID: id, EventType: db.EventTypePoll, SmartcarVehicleID: p.vehicle, Mode: string(mode),
-		DeliveryID: poll.RequestID, DeliveredAt: p.askedAt, ReceivedAt: p.activities.deps.Clock(), Payload: body,
-	})
+	added, err := p.append(ctx, id, body, poll.RequestID)
 	if err != nil {
 		return result, err
 	}

@@ -82,6 +82,32 @@ func (s *Store) IsObserved(ctx context.Context, vehicleID int64, observedAt time
 	return known, translate("look for the observation", err)
 }
 
+// OwnerError is an open error that asks the owner for something without which there is no odometer.
+type OwnerError struct {
+	Type, Code string
+	Signal     string // "" for the whole vehicle
+	OpenedAt   time.Time
+	// Marked: the connection shows it. One that asks for a new consent does not once the owner has given it.
+	Marked bool
+}
+
+// OwnerErrors lists those of a vehicle.
+func (s *Store) OwnerErrors(ctx context.Context, smartcarVehicleID string, odometer OdometerSignal) ([]OwnerError, error) {
+	rows, err := s.queries.OwnerErrors(ctx, dbsqlc.OwnerErrorsParams{
+		SmartcarVehicleID: smartcarVehicleID, OdometerCode: odometer.Code,
+	})
+	if err != nil {
+		return nil, translate("list errors for the owner", err)
+	}
+	found := make([]OwnerError, len(rows))
+	for i, row := range rows {
+		found[i] = OwnerError{
+			Type: row.ErrorType, Code: row.Code, Signal: row.Signal, OpenedAt: row.OpenedAt.UTC(), Marked: row.Marked,
+		}
+	}
+	return found, nil
+}
+
 // PollBudget is what may be asked of Smartcar, as JSON that belongs to the caller: the
 // application's part, and one vehicle's. Either is {} at first.
 type PollBudget struct{ Application, Vehicle []byte }

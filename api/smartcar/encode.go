@@ -41,18 +41,54 @@ func (p PolledState) Event() (id string, body []byte, err error) {
 	if failed {
 		identity = append(identity, p.PolledAt.UTC().Format(time.RFC3339Nano))
 	}
-	digest := sha256.Sum256([]byte(strings.Join(identity, "\n")))
-	id = PollEventPrefix + hex.EncodeToString(digest[:pollIDBytes])
-	var event wireEvent
-	event.EventID, event.EventType = id, TypeVehicleState
-	event.Data.Vehicle.ID, event.Data.Signals = p.VehicleID, encoded
-	event.Meta.DeliveredAt, event.Meta.Version, event.Meta.Mode = p.PolledAt.UnixMilli(), "4.0", p.Mode
-	event.Meta.SignalCount = len(signals)
+	event := polledEvent(TypeVehicleState, p.VehicleID, p.Mode, p.PolledAt, identity)
+	event.Data.Signals, event.Meta.SignalCount = encoded, len(signals)
 	body, err = json.Marshal(event)
 	if err != nil {
 		return "", nil, fmt.Errorf("smartcar: write the polled state: %w", err)
 	}
-	return id, body, nil
+	return event.EventID, body, nil
+}
+
+// PolledErrors is what a poll says of a vehicle's errors, to be taken for a delivery.
+type PolledErrors struct {
+	VehicleID string
+	Mode      Mode // that of the application's connections
+	// Errors are told by their type, code, state and the codes of their signals.
+	Errors   []VehicleError
+	PolledAt time.Time
+}
+
+// Event writes the errors as a VEHICLE_ERROR of version 4.0, which Decode reads back. The ID is that of the errors and of the
+// poll: an error that comes again is another event.
+func (p PolledErrors) Event() (id string, body []byte, err error) {
+	errs := make([]wireVehicleError, len(p.Errors))
+	for i, one := range p.Errors {
+		errs[i] = wireVehicleError{Type: one.Type, Code: one.Code, State: one.State}
+		for _, signal := range one.Signals {
+			errs[i].Signals = append(errs[i].Signals, wireSignalRef{Code: signal.Code})
+		}
+	}
+	encoded, err := json.Marshal(errs)
+	if err != nil {
+		return "", nil, fmt.Errorf("smartcar: write the polled errors: %w", err)
+	}
+	identity := []string{p.VehicleID, string(encoded), p.PolledAt.UTC().Format(time.RFC3339Nano)}
+	event := polledEvent(TypeVehicleError, p.VehicleID, p.Mode, p.PolledAt, identity)
+	event.Data.Errors = encoded
+	body, err = json.Marshal(event)
+	if err != nil {
+		return "", nil, fmt.Errorf("smartcar: write the polled errors: %w", err)
+	}
+	return event.EventID, body, nil
+}
+
+func polledEvent(eventType EventType, vehicleID string, mode Mode, polledAt time.Time, identity []string) (event wireEvent) {
+	digest := sha256.Sum256([]byte(strings.Join(identity, "\n")))
+	event.EventID, event.EventType = PollEventPrefix+hex.EncodeToString(digest[:pollIDBytes]), eventType
+	event.Data.Vehicle.ID = vehicleID
+	event.Meta.DeliveredAt, event.Meta.Version, event.Meta.Mode = polledAt.UnixMilli(), "4.0", mode
+	return event
 }
 
 type wireEvent struct {
@@ -62,14 +98,26 @@ type wireEvent struct {
 		Vehicle struct {
 			ID string `json:"id"`
 		} `json:"vehicle"`
-		Signals json.RawMessage `json:"signals"`
+		Signals json.RawMessage `json:"signals,omitempty"`
+		Errors  json.RawMessage `json:"errors,omitempty"`
 	} `json:"data"`
 	Meta struct {
 		DeliveredAt int64  `json:"deliveredAt"`
 		Version     string `json:"version"`
 		Mode        Mode   `json:"mode"`
-		SignalCount int    `json:"signalCount"`
+		SignalCount int    `json:"signalCount,omitzero"`
 	} `json:"meta"`
+}
+
+type wireVehicleError struct {
+	Type    string          `json:"type"`
+	Code    string          `json:"code,omitempty"`
+	State   string          `json:"state"`
+	Signals []wireSignalRef `json:"signals,omitempty"`
+}
+
+type wireSignalRef struct {
+	Code string `json:"code"`
 }
 
 type wireSignal struct {

@@ -49,6 +49,37 @@ func TestAPolledStateReadsBackAsTheDeliveryThatAWebhookWouldHaveBrought(t *testi
 	require.Empty(t, event.Unknown)
 }
 
+func TestPolledErrorsReadBackAsTheDeliveryThatAWebhookWouldHaveBrought(t *testing.T) {
+	t.Parallel()
+	polled := smartcar.PolledErrors{
+		VehicleID: polledState().VehicleID, Mode: smartcar.ModeLive, PolledAt: polledState().PolledAt,
+		Errors: []smartcar.VehicleError{
+			{Type: "CONNECTED_SERVICES_ACCOUNT", Code: "AUTHENTICATION_FAILED", State: smartcar.StateError},
+			{Type: "PERMISSION", State: smartcar.StateResolved, Signals: []smartcar.SignalRef{{Code: smartcar.CodeOdometer}}},
+		},
+	}
+	id, body, err := polled.Event()
+	require.NoError(t, err)
+	delivery, err := smartcar.Decode(body)
+	require.NoError(t, err)
+	require.Equal(t, smartcar.TypeVehicleError, delivery.Type)
+	require.True(t, delivery.Mode.IsLive())
+	require.Equal(t, polled.PolledAt, delivery.DeliveredAt)
+	require.Len(t, delivery.Events, 1)
+	require.Equal(t, id, delivery.Events[0].ID)
+	require.Equal(t, polled.VehicleID, delivery.Events[0].VehicleID)
+	require.Equal(t, polled.Errors, delivery.Events[0].Errors)
+	require.Empty(t, delivery.Events[0].Unknown)
+
+	same, _, err := polled.Event()
+	require.NoError(t, err)
+	require.Equal(t, id, same)
+	polled.PolledAt = polled.PolledAt.Add(time.Millisecond)
+	again, _, err := polled.Event()
+	require.NoError(t, err)
+	require.NotEqual(t, id, again)
+}
+
 func TestTheSameReadingsAreTheSameEventWheneverTheyArePolled(t *testing.T) {
 	t.Parallel()
 	first, later := polledState(), polledState()

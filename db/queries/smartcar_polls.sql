@@ -57,6 +57,18 @@ WHERE connection.smartcar_vehicle_id = @smartcar_vehicle_id AND connection.is_ac
 -- name: IsObserved :one
 SELECT EXISTS(SELECT FROM odometer_readings WHERE vehicle_id = @vehicle_id AND observed_at = @observed_at)::boolean AS known;
 
+-- name: OwnerErrors :many
+-- Open errors that ask the owner for something without which there is no odometer, and whether the
+-- mark that each of them leaves on the connection is there.
+SELECT error.error_type, error.code, error.signal, error.opened_at::timestamptz AS opened_at,
+       (error.reaction = 'owner_action' OR connection.connection_state <> 'connected')::boolean AS marked
+FROM vehicle_errors AS error
+JOIN smartcar_vehicles AS connection ON connection.smartcar_vehicle_id = error.smartcar_vehicle_id
+WHERE error.smartcar_vehicle_id = @smartcar_vehicle_id AND error.state = 'open'
+  AND (error.reaction = 'reauthenticate'
+       OR (error.reaction IN ('reconsent', 'owner_action') AND error.signal IN ('', @odometer_code)))
+ORDER BY error.error_type, error.code, error.signal;
+
 -- name: PollCandidates :many
 -- Active vehicles that have been silent for longer than is usual for them, or that have not been
 -- heard from since the newest outage ended, with what stands in the way of polling them. Usual
@@ -145,6 +157,7 @@ WITH answer AS (
     SELECT DISTINCT ON (ledger.smartcar_vehicle_id) ledger.smartcar_vehicle_id, ledger.status, ledger.outcome, ledger.failure_class
     FROM smartcar_webhook_events AS ledger
     WHERE ledger.created_at >= sqlc.arg(since)::timestamptz AND ledger.event_type = @poll_event_type
+      AND ledger.outcome IS DISTINCT FROM 'vehicle_error' -- which an answer brings beside its reading
     ORDER BY ledger.smartcar_vehicle_id, ledger.created_at DESC
 )
 SELECT connection.smartcar_vehicle_id, connection.is_active AS active,

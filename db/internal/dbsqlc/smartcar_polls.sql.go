@@ -37,6 +37,58 @@ func (q *Queries) LockPolling(ctx context.Context) ([]byte, error) {
 	return budget, err
 }
 
+const ownerErrors = `-- name: OwnerErrors :many
+SELECT error.error_type, error.code, error.signal, error.opened_at::timestamptz AS opened_at,
+       (error.reaction = 'owner_action' OR connection.connection_state <> 'connected')::boolean AS marked
+FROM vehicle_errors AS error
+JOIN smartcar_vehicles AS connection ON connection.smartcar_vehicle_id = error.smartcar_vehicle_id
+WHERE error.smartcar_vehicle_id = $1 AND error.state = 'open'
+  AND (error.reaction = 'reauthenticate'
+       OR (error.reaction IN ('reconsent', 'owner_action') AND error.signal IN ('', $2)))
+ORDER BY error.error_type, error.code, error.signal
+`
+
+type OwnerErrorsParams struct {
+	SmartcarVehicleID string
+	OdometerCode      string
+}
+
+type OwnerErrorsRow struct {
+	ErrorType string
+	Code      string
+	Signal    string
+	OpenedAt  time.Time
+	Marked    bool
+}
+
+// Open errors that ask the owner for something without which there is no odometer, and whether the
+// mark that each of them leaves on the connection is there.
+func (q *Queries) OwnerErrors(ctx context.Context, arg OwnerErrorsParams) ([]OwnerErrorsRow, error) {
+	rows, err := q.db.Query(ctx, ownerErrors, arg.SmartcarVehicleID, arg.OdometerCode)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []OwnerErrorsRow
+	for rows.Next() {
+		var i OwnerErrorsRow
+		if err := rows.Scan(
+			&i.ErrorType,
+			&i.Code,
+			&i.Signal,
+			&i.OpenedAt,
+			&i.Marked,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const pollBudgetOfVehicle = `-- name: PollBudgetOfVehicle :one
 SELECT COALESCE((SELECT budget FROM smartcar_polls WHERE smartcar_vehicle_id = $1), '{}')::jsonb AS budget
 `
@@ -217,6 +269,7 @@ WITH answer AS (
     SELECT DISTINCT ON (ledger.smartcar_vehicle_id) ledger.smartcar_vehicle_id, ledger.status, ledger.outcome, ledger.failure_class
     FROM smartcar_webhook_events AS ledger
     WHERE ledger.created_at >= $1::timestamptz AND ledger.event_type = $4
+      AND ledger.outcome IS DISTINCT FROM 'vehicle_error' -- which an answer brings beside its reading
     ORDER BY ledger.smartcar_vehicle_id, ledger.created_at DESC
 )
 SELECT connection.smartcar_vehicle_id, connection.is_active AS active,
