@@ -237,6 +237,17 @@ func TestAnOutageIsRememberedForAWeekSinceItWasDetected(t *testing.T) {
 	require.Equal(t, []string{"car"}, b.silentAt(t, today().Add(2*day)), "by then the silence says it alone")
 }
 
+func TestAnOutageOfMoreThanAWeekIsRememberedForAWeekSinceItsEnd(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.own(t, "car")
+	b.drive(t, "car", 6*day+12*time.Hour, 30*day, 21)
+	b.change(t, "INSERT INTO webhook_outages (source, started_at, ended_at, detected_at) VALUES ('ledger', $1, $3, $2)",
+		today().Add(-20*day), today().Add(-19*day), today().Add(-6*day))
+	require.Equal(t, []string{"car!"}, b.silent(t))
+	require.Equal(t, []string{"car"}, b.silentAt(t, today().Add(2*day)))
+}
+
 func TestAnOutageThatLastsIsAReasonToAskOnceAndItsEndIsAnother(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

@@ -80,7 +80,7 @@ ORDER BY error.error_type, error.code, error.signal;
 WITH newest AS (
     SELECT max(COALESCE(ended_at, detected_at))::timestamptz AS over_at
     FROM webhook_outages
-    WHERE detected_at > sqlc.arg(asked_at)::timestamptz - interval '7 days'
+    WHERE GREATEST(ended_at, detected_at) > sqlc.arg(asked_at)::timestamptz - interval '7 days'
 ), errors AS (
     SELECT error.smartcar_vehicle_id,
            max(error.opened_at) FILTER (WHERE error.reaction IN ('reauthenticate', 'reconsent')) AS consent_lost_at,

@@ -104,7 +104,7 @@ const pollCandidates = `-- name: PollCandidates :many
 WITH newest AS (
     SELECT max(COALESCE(ended_at, detected_at))::timestamptz AS over_at
     FROM webhook_outages
-    WHERE detected_at > $1::timestamptz - interval '7 days'
+    WHERE GREATEST(ended_at, detected_at) > $1::timestamptz - interval '7 days'
 ), errors AS (
     SELECT error.smartcar_vehicle_id,
            max(error.opened_at) FILTER (WHERE error.reaction IN ('reauthenticate', 'reconsent')) AS consent_lost_at,
