@@ -52,6 +52,8 @@ type Deps struct {
 	Workflows WorkflowLister
 	// Clock is time.Now unless a test skips time.
 	Clock func() time.Time
+	// Jitter lengthens a wait, so that vehicles that were put off together are not asked together; nil means by up to a tenth.
+	Jitter func(wait time.Duration) time.Duration
 }
 
 // Observer counts how things end.
@@ -103,6 +105,9 @@ func New(deps Deps) (*Activities, error) {
 	}
 	if deps.Clock == nil {
 		deps.Clock = time.Now
+	}
+	if deps.Jitter == nil {
+		deps.Jitter = jitter
 	}
 	return &Activities{deps: deps}, nil
 }

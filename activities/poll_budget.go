@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"time"
 
 	"github.com/milepost/milepost/api/smartcar"
@@ -67,6 +68,11 @@ func (a *Activities) changeBudget(
 		return encodeBudget(changed, vehicle)
 	})
 	return found, err
+}
+
+// jitter only lengthens: a limit that is not over would put the poll off again. Source: Smartcar, "rate limits".
+func jitter(wait time.Duration) time.Duration {
+	return wait + rand.N(max(wait/10, 1)) //nolint:gosec // nothing secret
 }
 
 // anyVehicle stands for one of which nothing is spent.

@@ -114,6 +114,22 @@ func TestALimitOfTheApplicationStopsAllPolls(t *testing.T) {
 	require.Equal(t, contract.PollReceived, b.poll(otherCar).Outcome)
 }
 
+func TestVehiclesThatArePutOffTogetherAreNotAskedTogether(t *testing.T) {
+	t.Parallel()
+	const cars = 8
+	b := setupPolling(t, func(c *connected) { c.deps.Jitter = nil })
+	asked := map[time.Time]bool{}
+	for number := range cars {
+		vehicle := fmt.Sprint("car-", number)
+		b.own(vehicle)
+		b.smartcar.on(batchOf(vehicle), answer(429, failure(429, "RATE_LIMIT", "VEHICLE"), "Retry-After", "7200"))
+		again := b.poll(vehicle).TryAgainAt
+		require.WithinRange(t, again, b.now.Add(2*time.Hour), b.now.Add(2*time.Hour+12*time.Minute))
+		asked[again] = true
+	}
+	require.Greater(t, len(asked), 1)
+}
+
 func TestALimitOfAVehicleLeavesTheOthers(t *testing.T) {
 	t.Parallel()
 	b := setupPolling(t)

@@ -130,7 +130,8 @@ func (p *vehiclePoll) ask(ctx context.Context, grant grant) (contract.PollVehicl
 	settled := db.SettledPoll{SmartcarVehicleID: p.vehicle, Outcome: string(result.Outcome), NotBefore: left.vehicleAt}
 	if isPutOff(result.Outcome) {
 		settled.Unanswered = result.Outcome != contract.PollNeedsOperator
-		settled.NotBefore = latest(left.vehicleAt, p.askedAt.Add(pauseBeforePoll(p.target.Unanswered)))
+		wait := max(left.vehicleAt.Sub(p.askedAt), pauseBeforePoll(p.target.Unanswered))
+		settled.NotBefore = p.askedAt.Add(p.activities.deps.Jitter(wait))
 		result.TryAgainAt = settled.NotBefore
 	} else {
 		settled.AskedAt, settled.Unchanged = p.askedAt, result.Outcome != contract.PollReceived

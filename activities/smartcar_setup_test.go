@@ -74,6 +74,7 @@ func setupSmartcar(t *testing.T, changes ...func(*connected)) *connected {
 	b.deps = activities.Deps{
 		Store: b.store, Vault: b.vault, WebhookID: webhookID, ManagementToken: managing,
 		Logger: slog.New(slog.NewJSONHandler(b.logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Jitter: func(wait time.Duration) time.Duration { return wait },
 	}
 	for _, change := range changes {
 		change(b)

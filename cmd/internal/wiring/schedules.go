@@ -88,9 +88,11 @@ func fleetCheckSchedule() client.ScheduleOptions {
 }
 
 func (p *process) reconcileSchedule() client.ScheduleOptions {
+	interval := p.options.Config.Interval
 	return client.ScheduleOptions{
-		ID:   contract.ReconcileID,
-		Spec: client.ScheduleSpec{Intervals: []client.ScheduleIntervalSpec{{Every: p.options.Config.Interval}}},
+		ID: contract.ReconcileID,
+		// With others who poll at the full hour it would meet at Smartcar.
+		Spec: client.ScheduleSpec{Intervals: []client.ScheduleIntervalSpec{{Every: interval}}, Jitter: interval / 10},
 		Action: &client.ScheduleWorkflowAction{
 			ID: contract.ReconcileID, Workflow: contract.ReconcileWorkflow, TaskQueue: contract.TaskQueue,
 			Args: []any{contract.ReconcileInput{}},
