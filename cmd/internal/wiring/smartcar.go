@@ -37,15 +37,18 @@ func NewSmartcar(settings config.Smartcar, logger *slog.Logger) (*Smartcar, erro
 	hosts := settings.Hosts()
 	result := &Smartcar{}
 	var errs [5]error
-	result.Connect, errs[0] = smartcar.NewConnect(settings.ConnectConfig())
-	result.OAuth, errs[1] = smartcar.NewOAuth(settings.OAuthConfig())
-	result.ApplicationTokens, errs[2] = smartcar.NewApplicationTokens(settings.ApplicationTokensConfig())
 	// Without a time-out of its own, so that each call has the one that suits it.
 	outbound := &http.Client{Transport: smartcar.NewBreaker(nil, smartcar.BreakerSettings{
 		OnChange: func(host, from, to string) {
 			logger.Warn("breaker.changed", slog.String("breaker", host), slog.String("from", from), slog.String("to", to))
 		},
 	})}
+	result.Connect, errs[0] = smartcar.NewConnect(settings.ConnectConfig())
+	// Not through the breaker: a refresh whose outcome is unknown is repeated at once, while Smartcar takes the old token.
+	result.OAuth, errs[1] = smartcar.NewOAuth(settings.OAuthConfig())
+	applicationTokens := settings.ApplicationTokensConfig()
+	applicationTokens.HTTP = outbound
+	result.ApplicationTokens, errs[2] = smartcar.NewApplicationTokens(applicationTokens)
 	result.V2, errs[3] = smartcar.NewV2Client(smartcar.ClientConfig{Hosts: hosts, HTTP: outbound})
 	result.V3, errs[4] = smartcar.NewV3Client(smartcar.ClientConfig{Hosts: hosts, HTTP: outbound})
 	if err := errors.Join(errs[:]...); err != nil {
