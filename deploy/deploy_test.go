@@ -162,6 +162,32 @@ func TestEveryFailureClassRaisesAnAlert(t *testing.T) {
 	}
 }
 
+// TestAnAlertOnASingleFailureSeesTheFirstOne: increase() finds nothing in a series that begins with it.
+func TestAnAlertOnASingleFailureSeesTheFirstOne(t *testing.T) {
+	t.Parallel()
+	var file struct {
+		Groups []struct {
+			Rules []struct{ Alert, Expr string }
+		}
+	}
+	require.NoError(t, yaml.Unmarshal([]byte(read(t, "prometheus/alerts.yaml")), &file))
+	single := regexp.MustCompile(`^sum(?: by \(\w+\) )?\(increase\((\w+)(\{[^}]+\})\[(\w+)\]\)\) > 0`)
+	var found []string
+	for _, group := range file.Groups {
+		for _, rule := range group.Rules {
+			parts := single.FindStringSubmatch(rule.Expr)
+			if parts == nil {
+				continue
+			}
+			found = append(found, rule.Alert)
+			metric, labels, window := regexp.QuoteMeta(parts[1]), regexp.QuoteMeta(parts[2]), parts[3]
+			require.Regexp(t, `\s+or\s+sum(?: by \(\w+\) )?\(\s*`+metric+labels+`\s+unless `+metric+` offset `+window+`\s*\) > 0\s*$`,
+				rule.Expr, rule.Alert)
+		}
+	}
+	require.Subset(t, found, []string{"MilepostEventsFail", "MilepostNoticesGivenUp", "MilepostPollsNeedOperator"})
+}
+
 // settings are the environment variables that the program's configuration names.
 func settings(t *testing.T) []string {
 	t.Helper()
