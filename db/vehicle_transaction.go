@@ -161,9 +161,8 @@ func (t *VehicleTransaction) Supersede(ctx context.Context, readingID int64) err
 }
 
 // Redecide changes how an already closed event ended, and writes the sync log row (unless
-// SyncType is "") when it ends differently. Without an event of that id, as for a reading
-// that was polled, it writes only the row. Exactly one of Outcome and FailureClass is set;
-// signals are left as they are.
+// SyncType is "") when it ends differently. Without an event of that id it writes only the
+// row. Exactly one of Outcome and FailureClass is set; signals are left as they are.
 func (t *VehicleTransaction) Redecide(ctx context.Context, closing Closing) error {
 	return translate("re-decide event", t.queries.RedecideEvent(ctx, dbsqlc.RedecideEventParams{
 		EventID: closing.EventID, Outcome: closing.Outcome,

@@ -211,8 +211,8 @@ SELECT count(*) FROM closed;
 
 -- name: RedecideEvent :exec
 -- A late reading changed what became of this event's own reading, and the sync log row says so,
--- unless the event ends as it did. An open event stays open. A reading that was polled has no
--- event; its row is logged under the vehicle's newest connection.
+-- unless the event ends as it did. An open event stays open. The row of a reading without an event
+-- is logged under the vehicle's newest connection.
 WITH before AS (
     SELECT locked.event_id, locked.smartcar_vehicle_id, locked.status,
            locked.outcome IS NOT DISTINCT FROM NULLIF(@outcome::text, '')

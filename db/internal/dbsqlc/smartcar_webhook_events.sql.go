@@ -630,8 +630,8 @@ type RedecideEventParams struct {
 }
 
 // A late reading changed what became of this event's own reading, and the sync log row says so,
-// unless the event ends as it did. An open event stays open. A reading that was polled has no
-// event; its row is logged under the vehicle's newest connection.
+// unless the event ends as it did. An open event stays open. The row of a reading without an event
+// is logged under the vehicle's newest connection.
 func (q *Queries) RedecideEvent(ctx context.Context, arg RedecideEventParams) error {
 	_, err := q.db.Exec(ctx, redecideEvent,
 		arg.SyncType,
