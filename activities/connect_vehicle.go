@@ -25,7 +25,9 @@ func (a *Activities) ConnectVehicle(
 		return contract.ConnectVehicleResult{}, classify(err)
 	}
 	var vehicle smartcar.Vehicle
-	err = a.withCredential(ctx, grantOfConsent(consent), func(platform Platform, credential smartcar.Credential) (err error) {
+	err = a.withCountedCredential(ctx, grantOfConsent(consent), func(
+		ctx context.Context, platform Platform, credential smartcar.Credential,
+	) (err error) {
 		vehicle, err = platform.Vehicle(ctx, credential, input.SmartcarVehicleID)
 		return err
 	})

@@ -27,7 +27,9 @@ func (a *Activities) ListConsentVehicles(
 		return contract.ListConsentVehiclesResult{}, classify(err)
 	}
 	var listed []smartcar.VehicleRef
-	err = a.withCredential(ctx, grantOfConsent(consent), func(platform Platform, credential smartcar.Credential) (err error) {
+	err = a.withCountedCredential(ctx, grantOfConsent(consent), func(
+		ctx context.Context, platform Platform, credential smartcar.Credential,
+	) (err error) {
 		listed, err = platform.Vehicles(ctx, credential)
 		return err
 	})
@@ -57,7 +59,9 @@ func (a *Activities) noteUser(ctx context.Context, consent db.Consent) error {
 	if consent.API != db.APIv2 {
 		return nil
 	}
-	return a.withCredential(ctx, grantOfConsent(consent), func(platform Platform, credential smartcar.Credential) error {
+	return a.withCountedCredential(ctx, grantOfConsent(consent), func(
+		ctx context.Context, platform Platform, credential smartcar.Credential,
+	) error {
 		reader, able := platform.(UserReader)
 		if !able {
 			return nil

@@ -3,6 +3,7 @@ package activities
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"time"
@@ -31,6 +32,31 @@ func (a *Activities) observeBudget(ctx context.Context, vehicle string, calls, s
 	return a.changeBudget(ctx, vehicle, calls, func(budget *smartcar.Budget, now time.Time) bool {
 		budget.Observe(vehicle, sent, outcome, now)
 		return true
+	})
+}
+
+// errOfTheCall stands for a failure that says nothing about polls.
+var errOfTheCall = errors.New("the call failed, and not for Smartcar's limits")
+
+// observeCalls tells the budget of calls that are made whatever it says: they empty the bucket that polls are taken
+// from, and a 429 that they meet is the polls', too. What else they are refused for, such as the plan, may be theirs alone.
+func (a *Activities) observeCalls(ctx context.Context, sent int, outcome error) error {
+	if outcome != nil && !errors.Is(outcome, smartcar.ErrRateLimited) {
+		outcome = errOfTheCall
+	}
+	return a.deps.Store.WithApplicationBudget(ctx, func(stored []byte) ([]byte, error) {
+		budget, err := smartcar.NewBudget(a.deps.PollLimits)
+		if err != nil {
+			return nil, err
+		}
+		var state smartcar.BudgetState
+		if err := json.Unmarshal(stored, &state); err != nil {
+			return nil, fmt.Errorf("read the application's budget: %w", err)
+		}
+		budget.Restore(state)
+		budget.Observe(anyVehicle, sent, outcome, a.deps.Clock())
+		changed, err := encodeBudget(budget.Snapshot(), anyVehicle)
+		return changed.Application, err
 	})
 }
 

@@ -150,9 +150,14 @@ func TestALimitOfAVehicleLeavesTheOthers(t *testing.T) {
 func (b *polling) spentOf(vehicle string) (calls string, fill time.Duration) {
 	b.t.Helper()
 	calls = texts(b.t, b.url, "SELECT COALESCE(budget->>'calls', '0') FROM smartcar_polls WHERE smartcar_vehicle_id = '"+vehicle+"'")[0]
+	return calls, b.untilFull()
+}
+
+func (b *polling) untilFull() time.Duration {
+	b.t.Helper()
 	full, err := time.Parse(time.RFC3339Nano, texts(b.t, b.url, "SELECT budget->>'fullAt' FROM smartcar_polling")[0])
 	require.NoError(b.t, err)
-	return calls, full.Sub(b.now)
+	return full.Sub(b.now)
 }
 
 // requireSpent requires what the vehicle has spent this month, and the application of its bucket.
@@ -199,6 +204,43 @@ func TestAnOpenBreakerStopsTheRunAndCostsNothing(t *testing.T) {
 	require.Equal(t, result.StopUntil, result.TryAgainAt)
 	require.Empty(t, b.smartcar.requests(batchOf(otherCar)))
 	b.requireSpent(otherCar, "0", spent)
+}
+
+func TestWhatConnectingSendsIsTakenFromThePollsToo(t *testing.T) {
+	t.Parallel()
+	b := setupPolling(t)
+	b.execute("UPDATE smartcar_vehicles SET is_active = false WHERE smartcar_vehicle_id = '" + smartcarVehicle + "'")
+	b.smartcar.list(car)
+	b.smartcar.describe(car, carVIN)
+	b.smartcar.on(subscribeV2, answer(200, `{"webhookId":"`+webhookID+`","vehicleId":"`+car+`"}`))
+	require.Empty(t, b.connect(b.consent(driver, db.APIv2)))
+	require.NoError(t, b.subscribe())
+	sent := 0
+	for _, one := range b.smartcar.asked {
+		if one.route != tokenEndpoint {
+			sent++
+		}
+	}
+	require.Greater(t, sent, 4)
+	require.Equal(t, time.Duration(sent)*30*time.Second, b.untilFull())
+}
+
+func TestALimitThatConnectingMeetsStopsThePolls(t *testing.T) {
+	t.Parallel()
+	b := setupPolling(t)
+	b.own(car)
+	b.smartcar.on(batchOf(car), shown("1000", b.now))
+	b.smartcar.on(subscribeV2, answer(430, failure(430, "BILLING", "INVALID_PLAN")))
+	requireTransient(t, b.subscribe(), credentials, operatorsTurn)
+	require.Equal(t, contract.PollReceived, b.poll(car).Outcome, "that is about webhooks")
+	b.smartcar.forget()
+
+	b.now = b.now.Add(time.Hour)
+	b.smartcar.on(subscribeV2, answer(429, failure(429, "RATE_LIMIT", "SMARTCAR_API"), "Retry-After", "600"))
+	requireTransient(t, b.subscribe(), "smartcar_rate_limited", 10*time.Minute)
+	until := b.now.Add(10 * time.Minute)
+	require.Equal(t, contract.PollVehicleResult{Outcome: contract.PollDeferred, StopUntil: until, TryAgainAt: until}, b.poll(car))
+	require.Empty(t, b.smartcar.requests(batchOf(car)))
 }
 
 func TestProcessesThatPollAtOnceKeepToOneBudget(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"go.temporal.io/sdk/activity"
@@ -104,6 +105,24 @@ type grant struct {
 	api            string
 	tokenID        int64
 	smartcarUserID string
+}
+
+// withCountedCredential is withCredential for what is no poll: its calls are counted, and none is kept back.
+func (a *Activities) withCountedCredential(
+	ctx context.Context, grant grant, call func(ctx context.Context, platform Platform, credential smartcar.Credential) error,
+) error {
+	var sent atomic.Int64
+	counted := smartcar.CountCalls(ctx, &sent)
+	err := a.withCredential(ctx, grant, func(platform Platform, credential smartcar.Credential) error {
+		return call(counted, platform, credential)
+	})
+	if sent.Load() == 0 {
+		return err
+	}
+	if observed := a.observeCalls(ctx, int(sent.Load()), err); observed != nil {
+		return errors.Join(err, observed)
+	}
+	return err
 }
 
 // withCredential calls Smartcar with a credential that is good for some minutes. When

@@ -35,7 +35,9 @@ func (a *Activities) SubscribeVehicle(ctx context.Context, input contract.Subscr
 	if !status.Active {
 		return struct{}{}, nil // disconnected meanwhile: it has no tokens to call with
 	}
-	err = a.withCredential(ctx, grantOf(status), func(platform Platform, credential smartcar.Credential) error {
+	err = a.withCountedCredential(ctx, grantOf(status), func(
+		ctx context.Context, platform Platform, credential smartcar.Credential,
+	) error {
 		return platform.Subscribe(ctx, credential, input.SmartcarVehicleID, a.deps.WebhookID)
 	})
 	if isRefusal(err) {

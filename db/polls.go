@@ -137,6 +137,20 @@ func (s *Store) WithPollBudget(
 	})
 }
 
+// WithApplicationBudget changes the application's part alone, in the same way.
+func (s *Store) WithApplicationBudget(ctx context.Context, change func(application []byte) ([]byte, error)) error {
+	return s.inTransaction(ctx, "spend application budget", func(queries *dbsqlc.Queries) error {
+		application, err := queries.LockPolling(ctx)
+		if err != nil {
+			return translate("lock application budget", err)
+		}
+		if application, err = change(application); err != nil {
+			return &callerError{err: err}
+		}
+		return translate("store application budget", queries.StoreApplicationBudget(ctx, application))
+	})
+}
+
 // SettledPoll is how a poll ended.
 type SettledPoll struct {
 	SmartcarVehicleID string

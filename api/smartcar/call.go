@@ -172,6 +172,21 @@ func form(operation, address string, values url.Values) call {
 	}
 }
 
+type callCountKey struct{}
+
+// CountCalls lets count grow with each request to an API, tokens aside, that is sent under the context and counts against
+// Smartcar's limits; an item of a batch is part of its request. It is to be read when the calls have returned.
+func CountCalls(ctx context.Context, count *atomic.Int64) context.Context {
+	return context.WithValue(ctx, callCountKey{}, count)
+}
+
+func countCall(ctx context.Context, err error) {
+	count, isCounted := ctx.Value(callCountKey{}).(*atomic.Int64)
+	if failure, failed := errors.AsType[*CallError](err); isCounted && (!failed || failure.wasSent()) {
+		count.Add(1)
+	}
+}
+
 // authorized sends a call with a bearer token to an API and returns its 2xx, whose object is nil when the body is empty.
 func (c client) authorized(ctx context.Context, token Token, call call) (answer, error) {
 	if !token.isSendable() {
@@ -184,6 +199,7 @@ func (c client) authorized(ctx context.Context, token Token, call call) (answer,
 	}
 	call.header = header
 	received, err := c.do(ctx, call)
+	countCall(ctx, err)
 	if err != nil {
 		return answer{}, err
 	}

@@ -125,8 +125,8 @@ func (b *Budget) Allow(vehicleID string, calls int, now time.Time) (wait time.Du
 }
 
 // Observe learns how many calls a poll sent, and from the error of Readings, or else from Poll.Limited; nil is a success.
-// What was sent beyond what Allow spent is spent too, as by a repetition or a further page, and what was not sent is given
-// back; the vehicle need not wait for a poll of which nothing was sent. A limit pauses the vehicle or the whole application,
+// What was sent beyond what Allow spent is spent too, as by a repetition, a further page, or a call that is no poll; what was
+// not sent is given back; the vehicle need not wait for a poll of which nothing was sent. A limit pauses the vehicle or the whole application,
 // as its code says, for Retry-After or for a time that doubles with each refusal in a row. Errors that are not about limits
 // change nothing.
 func (b *Budget) Observe(vehicleID string, sent int, err error, now time.Time) {
@@ -137,10 +137,12 @@ func (b *Budget) Observe(vehicleID string, sent int, err error, now time.Time) {
 	vehicle := b.vehicleIn(vehicleID, now)
 	defer func() { b.state.Vehicles[vehicleID] = vehicle }()
 	extra := sent - vehicle.Pending
-	if extra > 0 {
-		b.state.FullAt = latest(b.state.FullAt, now)
+	if extra > 0 { // Smartcar's bucket is not emptier than empty.
+		full := latest(b.state.FullAt, now)
+		b.state.FullAt = latest(full, earliest(full.Add(b.worth(extra)), now.Add(b.worth(b.limits.Burst))))
+	} else {
+		b.state.FullAt = b.state.FullAt.Add(b.worth(extra))
 	}
-	b.state.FullAt = b.state.FullAt.Add(b.worth(extra))
 	vehicle.Calls = max(vehicle.Calls+extra, 0)
 	if sent == 0 && vehicle.Pending > 0 {
 		vehicle.PolledAt = vehicle.PolledBefore
@@ -211,6 +213,13 @@ func (b *Budget) worth(calls int) time.Duration {
 func nextMonth(now time.Time) time.Time {
 	year, month, _ := now.UTC().Date()
 	return time.Date(year, month+1, 1, 0, 0, 0, 0, time.UTC)
+}
+
+func earliest(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
 }
 
 func latest(a, b time.Time) time.Time {

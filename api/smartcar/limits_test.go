@@ -227,6 +227,9 @@ func TestWhatWasSentIsSpentAndNotWhatWasPlanned(t *testing.T) {
 	budget.Observe("a", 2, nil, now)
 	requireWait(t, budget, "c", 10, now, 30*time.Second)
 	require.Equal(t, 6, budget.Snapshot().Vehicles["a"].Calls)
+
+	budget.Observe("", 1000, nil, now)
+	requireWait(t, budget, "c", 1, now, 30*time.Second)
 }
 
 func TestAPollIsGivenBackOnce(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -271,4 +272,27 @@ func TestIdsAreEscapedAndCannotClimb(t *testing.T) {
 	_, err := client.Vehicles(t.Context(), smartcar.Credential{})
 	require.ErrorIs(t, err, smartcar.ErrInvalidRequest, "without a token nothing is sent")
 	require.EqualValues(t, 1, asked.Load())
+}
+
+func TestCallsThatAreSentAreCounted(t *testing.T) {
+	t.Parallel()
+	base, asked := routes(t, map[string]http.HandlerFunc{"GET /v2.0/user": func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusTooManyRequests)
+	}})
+	var count atomic.Int64
+	ctx := smartcar.CountCalls(t.Context(), &count)
+	for range 2 {
+		_, err := v2At(t, base).User(ctx, credential())
+		require.ErrorIs(t, err, smartcar.ErrRateLimited)
+	}
+	_, err := v2At(t, base).User(t.Context(), credential())
+	require.ErrorIs(t, err, smartcar.ErrRateLimited)
+	_, err = v2At(t, base).User(ctx, smartcar.Credential{})
+	require.ErrorIs(t, err, smartcar.ErrInvalidRequest)
+	nobody := httptest.NewServer(nil)
+	nobody.Close()
+	_, err = v2At(t, nobody.URL).User(ctx, credential())
+	require.ErrorIs(t, err, smartcar.ErrUnavailable)
+	require.EqualValues(t, 3, asked.Load())
+	require.EqualValues(t, 2, count.Load())
 }

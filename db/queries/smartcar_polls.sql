@@ -4,6 +4,9 @@ SELECT budget FROM smartcar_polling FOR UPDATE;
 -- name: PollBudgetOfVehicle :one
 SELECT COALESCE((SELECT budget FROM smartcar_polls WHERE smartcar_vehicle_id = @smartcar_vehicle_id), '{}')::jsonb AS budget;
 
+-- name: StoreApplicationBudget :exec
+UPDATE smartcar_polling SET budget = @application;
+
 -- name: StorePollBudget :exec
 WITH shared AS (
     UPDATE smartcar_polling SET budget = @application

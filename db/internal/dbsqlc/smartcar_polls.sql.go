@@ -387,6 +387,15 @@ func (q *Queries) SettlePoll(ctx context.Context, arg SettlePollParams) error {
 	return err
 }
 
+const storeApplicationBudget = `-- name: StoreApplicationBudget :exec
+UPDATE smartcar_polling SET budget = $1
+`
+
+func (q *Queries) StoreApplicationBudget(ctx context.Context, application []byte) error {
+	_, err := q.db.Exec(ctx, storeApplicationBudget, application)
+	return err
+}
+
 const storePollBudget = `-- name: StorePollBudget :exec
 WITH shared AS (
     UPDATE smartcar_polling SET budget = $3
