@@ -21,16 +21,20 @@ type WorkflowLister interface {
 }
 
 const (
-	fleetPage         = 500
+	fleetPage = 500
+	// requeuedPerCheck bounds what one check brings back; the next one goes on.
+	requeuedPerCheck  = 1000
 	runningTokensOnly = "WorkflowType = '" + contract.TokenRefreshWorkflow + "' AND ExecutionStatus = 'Running'"
 )
 
 // CheckFleet makes the set of running TokenRefresh workflows equal the set of
 // vehicles that have tokens: it asks for those that are missing, and lets those look
-// at the database again that ought to have ended.
+// at the database again that ought to have ended. Events that failed for want of
+// their vehicle while it was being connected are received again.
 //
-// Idempotent: a workflow that is asked for twice is started once, and to look again
-// does no harm, as when Temporal's list lags behind. Tried again while the database or
+// Idempotent: a workflow that is asked for twice is started once, to look again
+// does no harm, as when Temporal's list lags behind, and an event that is received
+// again is not failed any more. Tried again while the database or
 // Temporal is away.
 func (a *Activities) CheckFleet(ctx context.Context) (contract.CheckFleetResult, error) {
 	if a.deps.Workflows == nil {
@@ -69,9 +73,12 @@ func (a *Activities) CheckFleet(ctx context.Context) (contract.CheckFleetResult,
 			return result, classify(err)
 		}
 	}
-	if result.Started > 0 || result.Nudged > 0 {
+	if result.Requeued, err = a.deps.Store.RequeueConnected(ctx, requeuedPerCheck); err != nil {
+		return result, classify(err)
+	}
+	if result.Started > 0 || result.Nudged > 0 || result.Requeued > 0 {
 		a.deps.Logger.Info("fleet.corrected", slog.Int("vehicles", result.Vehicles),
-			slog.Int("started", result.Started), slog.Int("nudged", result.Nudged))
+			slog.Int("started", result.Started), slog.Int("nudged", result.Nudged), slog.Int("requeued", result.Requeued))
 	}
 	return result, nil
 }

@@ -130,6 +130,34 @@ func TestAnErrorThatNothingIsKnownOfIsNamedByItsTypes(t *testing.T) {
 	require.NotContains(t, err.Error(), hush)
 }
 
+// TestAnEventThatFailsAfterItsVehicleWasConnectedIsReceivedAgain: connecting retries what has failed by then, and
+// the workflow, which saw no vehicle at its last look, records that only afterwards.
+func TestAnEventThatFailsAfterItsVehicleWasConnectedIsReceivedAgain(t *testing.T) {
+	t.Parallel()
+	b := setupSmartcar(t)
+	for _, class := range []contract.FailureClass{contract.FailureUnknownVehicle, contract.FailureVehicleInactive} {
+		b.receive(state(string(class), "42506.3", noon()))
+		loaded, err := b.LoadEvent(t.Context(), contract.LoadEventInput{EventID: string(class)})
+		require.NoError(t, err)
+		require.Equal(t, contract.VehicleActive, loaded.VehicleStatus, "it was connected since the workflow's last look")
+		for attempt := range 2 { // the second one is a repetition, after the event was received again
+			b.recordFailure(string(class), class)
+			require.Equal(t, db.StatusFailed, b.event(string(class)).Status)
+			result, err := b.checkFleet(&listing{})
+			require.NoError(t, err)
+			require.Equal(t, contract.CheckFleetResult{Requeued: 1}, result)
+			require.Equal(t, db.StatusReceived, b.event(string(class)).Status)
+			require.Len(t, b.event(string(class)).Audits, attempt+1)
+			require.Equal(t, "milepost", b.event(string(class)).Audits[attempt].Actor)
+		}
+		result, err := b.checkFleet(&listing{})
+		require.NoError(t, err)
+		require.Zero(t, result.Requeued)
+	}
+	require.Contains(t, b.logs.String(), `"requeued":1`)
+	require.Equal(t, contract.OutcomeMeterEntry, b.process(string(contract.FailureUnknownVehicle)).Outcome)
+}
+
 func TestTheFleetIsLeftAloneWhileTemporalIsAway(t *testing.T) {
 	t.Parallel()
 	b := setupSmartcar(t)

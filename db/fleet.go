@@ -208,6 +208,16 @@ func requeueForVehicle(ctx context.Context, queries *dbsqlc.Queries, smartcarVeh
 	return nil
 }
 
+// RequeueConnected retries up to limit events that failed because their vehicle was
+// unknown or inactive, and whose vehicle is connected all the same, and says how many:
+// they failed while it was being connected.
+func (s *Store) RequeueConnected(ctx context.Context, limit int32) (requeued int, err error) {
+	count, err := s.queries.RequeueEventsOfConnectedVehicles(ctx, dbsqlc.RequeueEventsOfConnectedVehiclesParams{
+		Action: vehicleConnectedAction, Actor: systemActor, MaxEvents: limit,
+	})
+	return int(count), translate("requeue events of connected vehicles", err)
+}
+
 // VehicleSubscribed notes the webhook that a vehicle is subscribed to.
 func (s *Store) VehicleSubscribed(ctx context.Context, smartcarVehicleID, webhookID string) error {
 	return translate("note subscription", s.queries.NoteSubscription(ctx, dbsqlc.NoteSubscriptionParams{

@@ -72,6 +72,39 @@ func TestTwoOwnersWhoConnectOneVehicleAtOnceDoNotBothGetIt(t *testing.T) {
 	require.Equal(t, []string{"1"}, b.column(`SELECT count(*)::text FROM notices WHERE smartcar_vehicle_id = 'wanted'`))
 }
 
+func TestOnlyEventsThatWantedAVehicleThatIsConnectedAreReceivedAgain(t *testing.T) {
+	t.Parallel()
+	b := setupVault(t)
+	failed := func(eventID, vehicle, class string) {
+		one := delivery(eventID)
+		one.SmartcarVehicleID = vehicle
+		_, err := b.ledger.Append(t.Context(), []db.Delivery{one})
+		require.NoError(t, err)
+		require.NoError(t, b.store.CloseEvent(t.Context(), db.Closing{EventID: eventID, FailureClass: class}))
+	}
+	requeued := func(limit int32) int {
+		count, err := b.store.RequeueConnected(t.Context(), limit)
+		require.NoError(t, err)
+		return count
+	}
+	for i := range 5 {
+		failed(fmt.Sprint("unknown-", i), firstOfFamily, "unknown_vehicle")
+	}
+	failed("inactive", firstOfFamily, "vehicle_inactive")
+	failed("other class", firstOfFamily, "implausible_reading")
+	failed("nobody's", "unheard-of", "unknown_vehicle")
+	require.NoError(t, b.store.DisconnectVehicle(t.Context(), secondOfFamily))
+	failed("disconnected", secondOfFamily, "vehicle_inactive")
+
+	require.Equal(t, []int{4, 2, 0}, []int{requeued(4), requeued(4), requeued(4)}, "no more at once than allowed")
+	require.Equal(t, []string{"disconnected", "nobody's", "other class"},
+		b.column(`SELECT event_id FROM smartcar_webhook_events WHERE status = 'failed' ORDER BY event_id`))
+	require.Equal(t, []string{"6"}, b.column(`SELECT count(DISTINCT event_id)::text FROM smartcar_webhook_event_audits
+		WHERE action = 'retry: vehicle connected' AND actor = 'milepost'`))
+	require.Equal(t, []string{"received"}, b.column(`SELECT status FROM smartcar_webhook_events
+		WHERE event_id = 'inactive' AND failure_class IS NULL AND failure_detail IS NULL AND closed_at IS NULL`))
+}
+
 func TestWhatSmartcarDoesNotSayThisTimeStays(t *testing.T) {
 	t.Parallel()
 	b := setupVault(t)

@@ -304,5 +304,27 @@ WHERE smartcar_vehicle_id = @smartcar_vehicle_id AND status = 'failed'
   AND failure_class IN ('unknown_vehicle', 'vehicle_inactive')
 RETURNING event_id;
 
+-- name: RequeueEventsOfConnectedVehicles :execrows
+-- Connecting retries what has failed by then; an event whose workflow is still about to fail, or whose attempt to
+-- record that is repeated, is found here, whatever came first. It cannot fail in the same way again unless the
+-- connection is ended: whoever starts it reads the connection anew.
+WITH requeued AS (
+    UPDATE smartcar_webhook_events
+    SET status = 'received', outcome = NULL, failure_class = NULL, failure_detail = NULL, closed_at = NULL,
+        claimed_until = NULL, started_at = NULL, checked_at = NULL
+    WHERE event_id IN (
+        SELECT failed.event_id
+        FROM smartcar_webhook_events AS failed
+        JOIN smartcar_vehicles AS connection ON connection.smartcar_vehicle_id = failed.smartcar_vehicle_id
+        WHERE failed.status = 'failed' AND failed.failure_class IN ('unknown_vehicle', 'vehicle_inactive')
+          AND connection.is_active
+        LIMIT @max_events
+        FOR UPDATE OF failed SKIP LOCKED
+    )
+    RETURNING event_id
+)
+INSERT INTO smartcar_webhook_event_audits (event_id, action, actor)
+SELECT event_id, @action, @actor FROM requeued;
+
 -- name: DatabaseBytes :one
 SELECT pg_database_size(current_database());

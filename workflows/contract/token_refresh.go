@@ -116,4 +116,6 @@ type CheckFleetResult struct {
 	// Started lacked a workflow, Nudged had one without need.
 	Started int `json:"started"`
 	Nudged  int `json:"nudged"`
+	// Requeued are events that had failed for want of a vehicle that is connected.
+	Requeued int `json:"requeued,omitempty"`
 }
