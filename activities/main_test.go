@@ -51,7 +51,15 @@ func setup(t *testing.T) *bundle {
 		SmartcarVehicleID: smartcarVehicle, OwnerEmail: "owner@milepost.example",
 	})
 	require.NoError(t, err)
+	connectedBefore(t, b.url, noon())
 	return b
+}
+
+// connectedBefore dates the connections back, so that what is reported from a moment on is of them.
+func connectedBefore(t *testing.T, url string, moment time.Time) {
+	t.Helper()
+	texts(t, url, fmt.Sprintf("UPDATE smartcar_vehicles SET connected_at = '%s' RETURNING ''",
+		moment.Add(-24*time.Hour).Format(time.RFC3339)))
 }
 
 // receive puts a body into the ledger under the id that the receiver would give it.

@@ -138,6 +138,7 @@ func setupStream(t *testing.T, cars []*generatedCar) *stream {
 		_, err := store.ConnectVehicle(t.Context(), db.ConnectedVehicle{SmartcarVehicleID: car.id, OwnerEmail: "owner@milepost.example"})
 		require.NoError(t, err)
 	}
+	connectedBefore(t, s.url, noon().AddDate(-10, 0, 0)) // before all that is generated
 	return s
 }
 

@@ -38,9 +38,9 @@ const (
 
 // ConnectVehicle stores an owner and an active vehicle, or brings the one that is
 // there up to date, in one transaction with all that follows: the events that failed
-// for want of the vehicle are received again, the application's notice is written,
-// and the workflow that keeps its tokens is asked for. ErrOtherOwner when somebody
-// else's connection is in use.
+// for want of the vehicle are received again, the errors that needed the owner have
+// ended, the application's notice is written, and the workflow that keeps its tokens is
+// asked for. ErrOtherOwner when somebody else's connection is in use.
 func (s *Store) ConnectVehicle(ctx context.Context, vehicle ConnectedVehicle) (vehicleID int64, err error) {
 	if vehicle.API == "" {
 		vehicle.API = APIv2
@@ -82,6 +82,9 @@ func (c *connecting) run(ctx context.Context) (int64, error) {
 		return 0, translate("describe vehicle", err)
 	}
 	if err := c.storeConnection(ctx, vehicleID); err != nil {
+		return 0, err
+	}
+	if err := endErrorsForOwner(ctx, c.queries, vehicle.SmartcarVehicleID); err != nil {
 		return 0, err
 	}
 	if err := requeueForVehicle(ctx, c.queries, vehicle.SmartcarVehicleID); err != nil {
@@ -144,6 +147,7 @@ func (c *connecting) storeConnection(ctx context.Context, vehicleID int64) error
 	params := dbsqlc.StoreConnectionParams{
 		SmartcarVehicleID: vehicle.SmartcarVehicleID, VehicleID: vehicleID, SmartcarUserID: vehicle.SmartcarUserID,
 		Api: vehicle.API, Permissions: append([]string{}, vehicle.Permissions...),
+		ConsentID: vehicle.ConsentID,
 	}
 	if c.known && c.found.YourAppUserID == vehicle.OwnerID {
 		params.TokenID = c.found.TokenID // another owner's are of no use
@@ -226,9 +230,17 @@ func (s *Store) VehicleSubscribed(ctx context.Context, smartcarVehicleID, webhoo
 }
 
 // ResolveReauthentication ends a vehicle's wait for its owner, and says so to the
-// application; a vehicle that does not wait is left alone.
+// application; one that does not wait is not told of. Either way the errors that
+// needed the owner have ended.
 func (s *Store) ResolveReauthentication(ctx context.Context, smartcarVehicleID string) error {
 	return s.inTransaction(ctx, "resolve re-authentication", func(queries *dbsqlc.Queries) error {
+		noted, err := queries.NoteReauthentication(ctx, smartcarVehicleID)
+		if err != nil || noted == 0 {
+			return translate("resolve re-authentication", err)
+		}
+		if err := endErrorsForOwner(ctx, queries, smartcarVehicleID); err != nil {
+			return err
+		}
 		changed, err := queries.ResolveReauthenticationOfVehicle(ctx, smartcarVehicleID)
 		if err != nil || changed == 0 {
 			return translate("resolve re-authentication", err)

@@ -48,10 +48,11 @@ type VehicleErrors struct {
 // CloseVehicleErrors closes an event together with what it says of its vehicle's
 // errors, and what follows: the marks on connection and signals, the owner asked for
 // a new consent once per episode, and the withdrawal when the last error that needs
-// one has ended and the tokens are good. The end state is the same in whatever order
-// the events of a vehicle come, since they are taken one after the other under the
-// connection's row lock, and the newest report of each error counts. An event that is
-// processed already has no further effect.
+// one has ended and the tokens are good. An error for the owner that was observed
+// before the owner connected is kept as one that has ended. The end state is the same
+// in whatever order the events of a vehicle come, since they are taken one after the
+// other under the connection's row lock, and the newest report of each error counts.
+// An event that is processed already has no further effect.
 //
 // ErrConflict when another transaction won: try again.
 func (s *Store) CloseVehicleErrors(ctx context.Context, reported VehicleErrors) error {
@@ -121,6 +122,9 @@ func (w *vehicleErrorWrite) mark(ctx context.Context) error {
 	if err := w.queries.SpreadResolutions(ctx, vehicle); err != nil {
 		return translate("resolve errors of all signals", err)
 	}
+	if err := w.queries.EndErrorsForOwner(ctx, vehicle); err != nil {
+		return translate("end errors from before the connection", err)
+	}
 	if err := w.queries.MarkIncompatibleSignals(ctx, vehicle); err != nil {
 		return translate("mark unsupported signals", err)
 	}
@@ -151,6 +155,14 @@ func (w *vehicleErrorWrite) withdrawReauthentication(ctx context.Context) error 
 		return translate("withdraw re-authentication", err)
 	}
 	return w.tell(ctx, changed, NoticeReauthResolved, "", time.Now())
+}
+
+// endErrorsForOwner ends what the owner was asked for, as connecting and re-authenticating do.
+func endErrorsForOwner(ctx context.Context, queries *dbsqlc.Queries, smartcarVehicleID string) error {
+	if err := queries.EndErrorsForOwner(ctx, smartcarVehicleID); err != nil {
+		return translate("end errors for the owner", err)
+	}
+	return translate("mark degraded connection", queries.MarkDegraded(ctx, smartcarVehicleID))
 }
 
 // tell writes the notice of a connection that changed, and lets the workflow that

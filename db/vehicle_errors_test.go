@@ -13,6 +13,14 @@ import (
 // fail reports an error of the first vehicle that needs its owner, or its end.
 func (b *vaultBundle) fail(t *testing.T, eventID string, at time.Time, resolved bool) {
 	t.Helper()
+	b.failWith(t, eventID, at, db.VehicleErrorReport{
+		Type: "CONNECTED_SERVICES_ACCOUNT", Code: "AUTHENTICATION_FAILED", Resolved: resolved, Reaction: db.ReactionReauthenticate,
+	})
+}
+
+// failWith reports errors of the first vehicle.
+func (b *vaultBundle) failWith(t *testing.T, eventID string, at time.Time, reports ...db.VehicleErrorReport) {
+	t.Helper()
 	one := delivery(eventID)
 	one.SmartcarVehicleID = firstOfFamily
 	_, err := b.ledger.Append(t.Context(), []db.Delivery{one})
@@ -21,10 +29,7 @@ func (b *vaultBundle) fail(t *testing.T, eventID string, at time.Time, resolved 
 		Closing: db.Closing{
 			EventID: eventID, Outcome: "vehicle_error", SyncType: "vehicle_error", SyncData: []byte("{}"), ReportedAt: at,
 		},
-		SmartcarVehicleID: firstOfFamily,
-		Reports: []db.VehicleErrorReport{{
-			Type: "CONNECTED_SERVICES_ACCOUNT", Code: "AUTHENTICATION_FAILED", Resolved: resolved, Reaction: db.ReactionReauthenticate,
-		}},
+		SmartcarVehicleID: firstOfFamily, Reports: reports,
 	}))
 }
 

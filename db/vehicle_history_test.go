@@ -99,6 +99,7 @@ func (b *vaultBundle) report(eventID string, at time.Time, reports ...db.Vehicle
 func TestAnErrorTellsWhenTheOwnerWasAskedAlsoAfterItsEnd(t *testing.T) {
 	t.Parallel()
 	b := setupVault(t)
+	b.change(t, `UPDATE smartcar_vehicles SET connected_at = now() - interval '1 day'`)
 	began := time.Now().Add(-time.Hour)
 	b.fail(t, "began", began, false)
 	open := b.errorsOf(false)

@@ -8,8 +8,11 @@ FOR NO KEY UPDATE OF connection;
 
 -- name: StoreConnection :execrows
 -- A connection that another vehicle got since it was looked for stays there: no row.
-INSERT INTO smartcar_vehicles (smartcar_vehicle_id, vehicle_id, is_active, smartcar_user_id, api, token_id, permissions)
-VALUES (@smartcar_vehicle_id, @vehicle_id, true, @smartcar_user_id, @api, sqlc.narg(token_id), @permissions::text[])
+INSERT INTO smartcar_vehicles (
+    smartcar_vehicle_id, vehicle_id, is_active, smartcar_user_id, api, token_id, permissions, connected_at
+)
+VALUES (@smartcar_vehicle_id, @vehicle_id, true, @smartcar_user_id, @api, sqlc.narg(token_id), @permissions::text[],
+        COALESCE((SELECT answered_at FROM smartcar_consents WHERE id = @consent_id), now()))
 ON CONFLICT (smartcar_vehicle_id) DO UPDATE
 SET vehicle_id = EXCLUDED.vehicle_id, is_active = true, connection_state = 'connected', reauth_since = NULL,
     smartcar_user_id = CASE WHEN EXCLUDED.smartcar_user_id = '' THEN smartcar_vehicles.smartcar_user_id
@@ -17,6 +20,7 @@ SET vehicle_id = EXCLUDED.vehicle_id, is_active = true, connection_state = 'conn
     api = EXCLUDED.api,
     token_id = EXCLUDED.token_id,
     permissions = EXCLUDED.permissions,
+    connected_at = EXCLUDED.connected_at,
     updated_at = now()
 WHERE smartcar_vehicles.vehicle_id = EXCLUDED.vehicle_id OR NOT smartcar_vehicles.is_active;
 
@@ -64,6 +68,14 @@ RETURNING connection.smartcar_vehicle_id;
 UPDATE smartcar_vehicles
 SET connection_state = 'connected', reauth_since = NULL, updated_at = now()
 WHERE smartcar_vehicle_id = @smartcar_vehicle_id AND connection_state = 'reauth_required';
+
+-- name: NoteReauthentication :execrows
+UPDATE smartcar_vehicles AS connection
+SET connected_at = COALESCE((SELECT max(consent.answered_at) FROM smartcar_consents AS consent
+                             WHERE consent.smartcar_vehicle_id = connection.smartcar_vehicle_id
+                               AND consent.phase = 'answered'), now()),
+    updated_at = now()
+WHERE connection.smartcar_vehicle_id = @smartcar_vehicle_id AND connection.is_active;
 
 -- name: VehiclesWithTokens :many
 -- The vehicles that a TokenRefresh workflow is to run for.

@@ -17,13 +17,15 @@ WHERE kept.opened_at IS NULL
    OR (EXCLUDED.opened_at, EXCLUDED.opened_event_id) > (kept.opened_at, kept.opened_event_id);
 
 -- name: ResolveVehicleError :exec
--- An end that nothing is known to have begun for is kept, since it may have arrived first.
+-- An end that nothing is known to have begun for is kept, since it may have arrived first. Smartcar's word counts more
+-- than the end that connecting has made, which no event stands for.
 INSERT INTO vehicle_errors AS kept (smartcar_vehicle_id, error_type, code, signal, resolved_at, resolved_event_id)
 VALUES (@smartcar_vehicle_id, @error_type, @code, @signal, @resolved_at::timestamptz, @event_id)
 ON CONFLICT (smartcar_vehicle_id, error_type, code, signal) DO UPDATE
 SET resolved_at = EXCLUDED.resolved_at, resolved_event_id = EXCLUDED.resolved_event_id, updated_at = now()
 WHERE kept.resolved_at IS NULL
-   OR (EXCLUDED.resolved_at, EXCLUDED.resolved_event_id) > (kept.resolved_at, kept.resolved_event_id);
+   OR (EXCLUDED.resolved_at, EXCLUDED.resolved_event_id) > (kept.resolved_at, kept.resolved_event_id)
+   OR (kept.resolved_event_id = '' AND EXCLUDED.resolved_at >= kept.opened_at);
 
 -- name: SpreadResolutions :exec
 -- The end of an error of the whole vehicle is its end for each signal, those included that arrive later.
@@ -32,9 +34,20 @@ SET resolved_at = whole.resolved_at, resolved_event_id = whole.resolved_event_id
 FROM vehicle_errors AS whole
 WHERE one.smartcar_vehicle_id = @smartcar_vehicle_id AND one.signal <> ''
   AND whole.smartcar_vehicle_id = one.smartcar_vehicle_id AND whole.error_type = one.error_type
-  AND whole.code = one.code AND whole.signal = '' AND whole.resolved_at IS NOT NULL
+  AND whole.code = one.code AND whole.signal = '' AND whole.resolved_event_id <> ''
   AND (one.resolved_at IS NULL
-       OR (whole.resolved_at, whole.resolved_event_id) > (one.resolved_at, one.resolved_event_id));
+       OR (whole.resolved_at, whole.resolved_event_id) > (one.resolved_at, one.resolved_event_id)
+       OR (one.resolved_event_id = '' AND whole.resolved_at >= one.opened_at));
+
+-- name: EndErrorsForOwner :exec
+-- What the owner was to do is done by connecting, and Smartcar's word of its end may be lost or belong to an earlier
+-- connection. What the car cannot do, or what passes by itself, is not the owner's; what is observed from then on is new.
+UPDATE vehicle_errors AS error
+SET resolved_at = connection.connected_at, resolved_event_id = '', updated_at = now()
+FROM smartcar_vehicles AS connection
+WHERE connection.smartcar_vehicle_id = @smartcar_vehicle_id AND error.smartcar_vehicle_id = connection.smartcar_vehicle_id
+  AND error.state = 'open' AND error.reaction IN ('reauthenticate', 'reconsent', 'owner_action')
+  AND error.opened_at < connection.connected_at;
 
 -- name: MarkIncompatibleSignals :exec
 INSERT INTO vehicle_signals AS kept (smartcar_vehicle_id, data_type, incompatible_at)

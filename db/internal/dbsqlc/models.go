@@ -150,6 +150,7 @@ type SmartcarVehicle struct {
 	ReauthSince         *time.Time
 	SubscribedWebhookID string
 	Degraded            bool
+	ConnectedAt         *time.Time
 }
 
 type SmartcarWebhookEvent struct {

@@ -239,6 +239,23 @@ func (q *Queries) MoveConnectionsToVehicle(ctx context.Context, arg MoveConnecti
 	return result.RowsAffected(), nil
 }
 
+const noteReauthentication = `-- name: NoteReauthentication :execrows
+UPDATE smartcar_vehicles AS connection
+SET connected_at = COALESCE((SELECT max(consent.answered_at) FROM smartcar_consents AS consent
+                             WHERE consent.smartcar_vehicle_id = connection.smartcar_vehicle_id
+                               AND consent.phase = 'answered'), now()),
+    updated_at = now()
+WHERE connection.smartcar_vehicle_id = $1 AND connection.is_active
+`
+
+func (q *Queries) NoteReauthentication(ctx context.Context, smartcarVehicleID string) (int64, error) {
+	result, err := q.db.Exec(ctx, noteReauthentication, smartcarVehicleID)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const noteSubscription = `-- name: NoteSubscription :exec
 UPDATE smartcar_vehicles SET subscribed_webhook_id = $1, updated_at = now()
 WHERE smartcar_vehicle_id = $2
@@ -334,8 +351,11 @@ func (q *Queries) ResolveReauthenticationOfVehicle(ctx context.Context, smartcar
 }
 
 const storeConnection = `-- name: StoreConnection :execrows
-INSERT INTO smartcar_vehicles (smartcar_vehicle_id, vehicle_id, is_active, smartcar_user_id, api, token_id, permissions)
-VALUES ($1, $2, true, $3, $4, $5, $6::text[])
+INSERT INTO smartcar_vehicles (
+    smartcar_vehicle_id, vehicle_id, is_active, smartcar_user_id, api, token_id, permissions, connected_at
+)
+VALUES ($1, $2, true, $3, $4, $5, $6::text[],
+        COALESCE((SELECT answered_at FROM smartcar_consents WHERE id = $7), now()))
 ON CONFLICT (smartcar_vehicle_id) DO UPDATE
 SET vehicle_id = EXCLUDED.vehicle_id, is_active = true, connection_state = 'connected', reauth_since = NULL,
     smartcar_user_id = CASE WHEN EXCLUDED.smartcar_user_id = '' THEN smartcar_vehicles.smartcar_user_id
@@ -343,6 +363,7 @@ SET vehicle_id = EXCLUDED.vehicle_id, is_active = true, connection_state = 'conn
     api = EXCLUDED.api,
     token_id = EXCLUDED.token_id,
     permissions = EXCLUDED.permissions,
+    connected_at = EXCLUDED.connected_at,
     updated_at = now()
 WHERE smartcar_vehicles.vehicle_id = EXCLUDED.vehicle_id OR NOT smartcar_vehicles.is_active
 `
@@ -354,6 +375,7 @@ type StoreConnectionParams struct {
 	Api               string
 	TokenID           *int64
 	Permissions       []string
+	ConsentID         string
 }
 
 // A connection that another vehicle got since it was looked for stays there: no row.
@@ -365,6 +387,7 @@ func (q *Queries) StoreConnection(ctx context.Context, arg StoreConnectionParams
 		arg.Api,
 		arg.TokenID,
 		arg.Permissions,
+		arg.ConsentID,
 	)
 	if err != nil {
 		return 0, err

@@ -10,6 +10,22 @@ import (
 	"time"
 )
 
+const endErrorsForOwner = `-- name: EndErrorsForOwner :exec
+UPDATE vehicle_errors AS error
+SET resolved_at = connection.connected_at, resolved_event_id = '', updated_at = now()
+FROM smartcar_vehicles AS connection
+WHERE connection.smartcar_vehicle_id = $1 AND error.smartcar_vehicle_id = connection.smartcar_vehicle_id
+  AND error.state = 'open' AND error.reaction IN ('reauthenticate', 'reconsent', 'owner_action')
+  AND error.opened_at < connection.connected_at
+`
+
+// What the owner was to do is done by connecting, and Smartcar's word of its end may be lost or belong to an earlier
+// connection. What the car cannot do, or what passes by itself, is not the owner's; what is observed from then on is new.
+func (q *Queries) EndErrorsForOwner(ctx context.Context, smartcarVehicleID string) error {
+	_, err := q.db.Exec(ctx, endErrorsForOwner, smartcarVehicleID)
+	return err
+}
+
 const errorsForOwner = `-- name: ErrorsForOwner :one
 SELECT count(*) AS open_errors,
        count(*) FILTER (WHERE opened_event_id = $1) AS new_errors,
@@ -247,6 +263,7 @@ ON CONFLICT (smartcar_vehicle_id, error_type, code, signal) DO UPDATE
 SET resolved_at = EXCLUDED.resolved_at, resolved_event_id = EXCLUDED.resolved_event_id, updated_at = now()
 WHERE kept.resolved_at IS NULL
    OR (EXCLUDED.resolved_at, EXCLUDED.resolved_event_id) > (kept.resolved_at, kept.resolved_event_id)
+   OR (kept.resolved_event_id = '' AND EXCLUDED.resolved_at >= kept.opened_at)
 `
 
 type ResolveVehicleErrorParams struct {
@@ -258,7 +275,8 @@ type ResolveVehicleErrorParams struct {
 	EventID           string
 }
 
-// An end that nothing is known to have begun for is kept, since it may have arrived first.
+// An end that nothing is known to have begun for is kept, since it may have arrived first. Smartcar's word counts more
+// than the end that connecting has made, which no event stands for.
 func (q *Queries) ResolveVehicleError(ctx context.Context, arg ResolveVehicleErrorParams) error {
 	_, err := q.db.Exec(ctx, resolveVehicleError,
 		arg.SmartcarVehicleID,
@@ -277,9 +295,10 @@ SET resolved_at = whole.resolved_at, resolved_event_id = whole.resolved_event_id
 FROM vehicle_errors AS whole
 WHERE one.smartcar_vehicle_id = $1 AND one.signal <> ''
   AND whole.smartcar_vehicle_id = one.smartcar_vehicle_id AND whole.error_type = one.error_type
-  AND whole.code = one.code AND whole.signal = '' AND whole.resolved_at IS NOT NULL
+  AND whole.code = one.code AND whole.signal = '' AND whole.resolved_event_id <> ''
   AND (one.resolved_at IS NULL
-       OR (whole.resolved_at, whole.resolved_event_id) > (one.resolved_at, one.resolved_event_id))
+       OR (whole.resolved_at, whole.resolved_event_id) > (one.resolved_at, one.resolved_event_id)
+       OR (one.resolved_event_id = '' AND whole.resolved_at >= one.opened_at))
 `
 
 // The end of an error of the whole vehicle is its end for each signal, those included that arrive later.
