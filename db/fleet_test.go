@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -192,6 +193,53 @@ func TestAVehicleIsMovedToV3OnceAndItsTokensStay(t *testing.T) {
 	moved, err := b.store.MoveVehicleToV3(t.Context(), "unheard-of", "user")
 	require.NoError(t, err)
 	require.False(t, moved)
+}
+
+func TestTokensThatAreRefusedAskNobodyWhoseVehicleMovedToV3(t *testing.T) {
+	t.Parallel()
+	b := setupVault(t)
+	moved, err := b.store.MoveVehicleToV3(t.Context(), firstOfFamily, "user")
+	require.NoError(t, err)
+	require.True(t, moved)
+	_, err = b.refresh(secondOfFamily, 1, refuse)
+	require.NoError(t, err)
+	require.Equal(t, []string{secondOfFamily}, b.listed(db.VehicleFilter{State: db.StateReauthRequired}))
+	require.Equal(t, []string{secondOfFamily}, b.column(`SELECT smartcar_vehicle_id FROM notices WHERE notice_type = $1`, db.NoticeReauthRequired))
+
+	// Nor do they stand in the way of withdrawing what an error has asked for.
+	now := time.Now()
+	b.fail(t, "began", now, false)
+	require.Equal(t, db.StateReauthRequired, b.state(t))
+	b.fail(t, "ended", now.Add(time.Second), true)
+	require.Equal(t, db.StateConnected, b.state(t))
+}
+
+func TestAVehicleThatWaitsForItsOwnerOnlyForItsTokensGoesOnUnderV3(t *testing.T) {
+	t.Parallel()
+	for name, isNeeded := range map[string]bool{"nothing else is wrong": false, "an error needs the owner": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setupVault(t)
+			_, err := b.refresh(firstOfFamily, 1, refuse)
+			require.NoError(t, err)
+			if isNeeded {
+				b.fail(t, "began", time.Now(), false)
+			}
+			moved, err := b.store.MoveVehicleToV3(t.Context(), firstOfFamily, "user")
+			require.NoError(t, err)
+			require.True(t, moved)
+			resolved := b.column(`SELECT smartcar_vehicle_id FROM notices WHERE notice_type = $1`, db.NoticeReauthResolved)
+			if isNeeded {
+				require.Equal(t, db.StateReauthRequired, b.state(t))
+				require.Empty(t, resolved)
+				return
+			}
+			require.Equal(t, []string{"connected true"}, b.column(`SELECT concat_ws(' ', connection_state, (reauth_since IS NULL)::text)
+				FROM smartcar_vehicles WHERE smartcar_vehicle_id = $1`, firstOfFamily))
+			require.Equal(t, []string{firstOfFamily}, resolved)
+			require.Equal(t, []string{secondOfFamily}, b.listed(db.VehicleFilter{State: db.StateReauthRequired}))
+		})
+	}
 }
 
 func TestAReauthenticationIsResolvedOnce(t *testing.T) {

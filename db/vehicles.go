@@ -91,8 +91,9 @@ func (s *Store) VehiclesToMigrate(ctx context.Context, after string, limit int32
 }
 
 // MoveVehicleToV3 lets a vehicle be called through the application token from now
-// on, and its TokenRefresh workflow find that. False when it is not an active v2
-// vehicle any more. Its v2 tokens stay stored.
+// on, and its TokenRefresh workflow find that. One that waited for its owner only
+// since its v2 tokens were refused waits no more, and the application is told. False
+// when it is not an active v2 vehicle any more. Its v2 tokens stay stored.
 func (s *Store) MoveVehicleToV3(ctx context.Context, smartcarVehicleID, smartcarUserID string) (moved bool, err error) {
 	err = s.inTransaction(ctx, "move vehicle to v3", func(queries *dbsqlc.Queries) error {
 		changed, err := queries.MoveConnectionToV3(ctx, dbsqlc.MoveConnectionToV3Params{
@@ -102,6 +103,16 @@ func (s *Store) MoveVehicleToV3(ctx context.Context, smartcarVehicleID, smartcar
 			return translate("move vehicle to v3", err)
 		}
 		moved = true
+		resumed, err := queries.ResumeMovedConnection(ctx, smartcarVehicleID)
+		if err != nil {
+			return translate("resume vehicle", err)
+		}
+		if resumed > 0 {
+			err := writeNotices(ctx, queries, NoticeReauthResolved, "", time.Now(), []string{smartcarVehicleID})
+			if err != nil {
+				return err
+			}
+		}
 		return requestWorkflow(ctx, queries, WorkflowRequest{
 			Kind: RequestTokenRefresh, Subject: smartcarVehicleID, Signal: SignalReconnected,
 		})

@@ -47,10 +47,11 @@ WHERE family.id = @id
   AND NOT EXISTS (SELECT 1 FROM smartcar_consents WHERE token_id = family.id AND phase = 'answered');
 
 -- name: RequireReauthentication :many
--- Once per episode: only connections that work until now change, and are told of.
+-- Once per episode: only connections that work until now change, and are told of. Those that moved to v3 keep their
+-- tokens and need them no more.
 UPDATE smartcar_vehicles
 SET connection_state = 'reauth_required', reauth_since = @since, updated_at = now()
-WHERE token_id = @token_id::bigint AND connection_state = 'connected' AND is_active
+WHERE token_id = @token_id::bigint AND api = 'v2' AND connection_state = 'connected' AND is_active
 RETURNING smartcar_vehicle_id;
 
 -- name: ResolveReauthentication :many
@@ -114,6 +115,16 @@ LIMIT @max_rows;
 UPDATE smartcar_vehicles
 SET api = 'v3', smartcar_user_id = @smartcar_user_id, updated_at = now()
 WHERE smartcar_vehicle_id = @smartcar_vehicle_id AND is_active AND api = 'v2';
+
+-- name: ResumeMovedConnection :execrows
+-- Refused v2 tokens are nothing to v3, but an error that needs the owner is.
+UPDATE smartcar_vehicles AS connection
+SET connection_state = 'connected', reauth_since = NULL, updated_at = now()
+WHERE connection.smartcar_vehicle_id = @smartcar_vehicle_id AND connection.connection_state = 'reauth_required'
+  AND NOT EXISTS (
+      SELECT 1 FROM vehicle_errors AS error
+      WHERE error.smartcar_vehicle_id = connection.smartcar_vehicle_id
+        AND error.state = 'open' AND error.reaction IN ('reauthenticate', 'reconsent'));
 
 -- name: MoveConnectionsToVehicle :execrows
 UPDATE smartcar_vehicles SET vehicle_id = @to_vehicle_id, updated_at = now() WHERE vehicle_id = @from_vehicle_id;

@@ -84,11 +84,12 @@ WHERE smartcar_vehicle_id = @smartcar_vehicle_id AND connection_state = 'connect
 RETURNING token_id;
 
 -- name: WithdrawReauthentication :many
--- Not while the tokens were refused: then the owner is needed all the same.
+-- Not while the tokens that v2 calls need were refused: then the owner is needed all the same.
 UPDATE smartcar_vehicles AS connection
 SET connection_state = 'connected', reauth_since = NULL, updated_at = now()
 WHERE connection.smartcar_vehicle_id = @smartcar_vehicle_id AND connection.connection_state = 'reauth_required'
-  AND NOT EXISTS (SELECT 1 FROM smartcar_tokens AS family WHERE family.id = connection.token_id AND family.status <> 'active')
+  AND NOT EXISTS (SELECT 1 FROM smartcar_tokens AS family
+                  WHERE connection.api = 'v2' AND family.id = connection.token_id AND family.status <> 'active')
 RETURNING connection.token_id;
 
 -- name: ErrorsOfVehicle :many

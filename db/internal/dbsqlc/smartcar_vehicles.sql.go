@@ -274,7 +274,7 @@ func (q *Queries) NoteSubscription(ctx context.Context, arg NoteSubscriptionPara
 const requireReauthentication = `-- name: RequireReauthentication :many
 UPDATE smartcar_vehicles
 SET connection_state = 'reauth_required', reauth_since = $1, updated_at = now()
-WHERE token_id = $2::bigint AND connection_state = 'connected' AND is_active
+WHERE token_id = $2::bigint AND api = 'v2' AND connection_state = 'connected' AND is_active
 RETURNING smartcar_vehicle_id
 `
 
@@ -283,7 +283,8 @@ type RequireReauthenticationParams struct {
 	TokenID int64
 }
 
-// Once per episode: only connections that work until now change, and are told of.
+// Once per episode: only connections that work until now change, and are told of. Those that moved to v3 keep their
+// tokens and need them no more.
 func (q *Queries) RequireReauthentication(ctx context.Context, arg RequireReauthenticationParams) ([]string, error) {
 	rows, err := q.db.Query(ctx, requireReauthentication, arg.Since, arg.TokenID)
 	if err != nil {
@@ -344,6 +345,25 @@ WHERE smartcar_vehicle_id = $1 AND connection_state = 'reauth_required'
 
 func (q *Queries) ResolveReauthenticationOfVehicle(ctx context.Context, smartcarVehicleID string) (int64, error) {
 	result, err := q.db.Exec(ctx, resolveReauthenticationOfVehicle, smartcarVehicleID)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const resumeMovedConnection = `-- name: ResumeMovedConnection :execrows
+UPDATE smartcar_vehicles AS connection
+SET connection_state = 'connected', reauth_since = NULL, updated_at = now()
+WHERE connection.smartcar_vehicle_id = $1 AND connection.connection_state = 'reauth_required'
+  AND NOT EXISTS (
+      SELECT 1 FROM vehicle_errors AS error
+      WHERE error.smartcar_vehicle_id = connection.smartcar_vehicle_id
+        AND error.state = 'open' AND error.reaction IN ('reauthenticate', 'reconsent'))
+`
+
+// Refused v2 tokens are nothing to v3, but an error that needs the owner is.
+func (q *Queries) ResumeMovedConnection(ctx context.Context, smartcarVehicleID string) (int64, error) {
+	result, err := q.db.Exec(ctx, resumeMovedConnection, smartcarVehicleID)
 	if err != nil {
 		return 0, err
 	}

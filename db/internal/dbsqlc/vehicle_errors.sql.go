@@ -311,11 +311,12 @@ const withdrawReauthentication = `-- name: WithdrawReauthentication :many
 UPDATE smartcar_vehicles AS connection
 SET connection_state = 'connected', reauth_since = NULL, updated_at = now()
 WHERE connection.smartcar_vehicle_id = $1 AND connection.connection_state = 'reauth_required'
-  AND NOT EXISTS (SELECT 1 FROM smartcar_tokens AS family WHERE family.id = connection.token_id AND family.status <> 'active')
+  AND NOT EXISTS (SELECT 1 FROM smartcar_tokens AS family
+                  WHERE connection.api = 'v2' AND family.id = connection.token_id AND family.status <> 'active')
 RETURNING connection.token_id
 `
 
-// Not while the tokens were refused: then the owner is needed all the same.
+// Not while the tokens that v2 calls need were refused: then the owner is needed all the same.
 func (q *Queries) WithdrawReauthentication(ctx context.Context, smartcarVehicleID string) ([]*int64, error) {
 	rows, err := q.db.Query(ctx, withdrawReauthentication, smartcarVehicleID)
 	if err != nil {
