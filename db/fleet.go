@@ -75,11 +75,15 @@ func (c *connecting) run(ctx context.Context) (int64, error) {
 		return 0, err
 	}
 	vehicle := c.vehicle
-	if err := c.queries.DescribeVehicle(ctx, dbsqlc.DescribeVehicleParams{
+	described, err := c.queries.DescribeVehicle(ctx, dbsqlc.DescribeVehicleParams{
 		ID: vehicleID, SmartcarUserID: vehicle.SmartcarUserID, Make: vehicle.Make, Model: vehicle.Model,
 		Year: vehicle.Year, Vin: vehicle.VIN,
-	}); err != nil {
+	})
+	if err != nil {
 		return 0, translate("describe vehicle", err)
+	}
+	if described == 0 {
+		return 0, &Error{Operation: "describe vehicle", Kind: ErrConflict} // merged since it was found
 	}
 	if err := c.storeConnection(ctx, vehicleID); err != nil {
 		return 0, err

@@ -22,9 +22,9 @@ type Merge struct {
 	Actor, Reason                string
 }
 
-// MergeVehicles moves the connections of one vehicle to another, and gives its
-// readings to fn, in the order of observation, to be decided again there with
-// TakeReading; all in one transaction under both row locks. ErrDifferentVehicles when
+// MergeVehicles moves the connections of one vehicle to another, with the VIN where
+// that one has none, and gives its readings to fn, in the order of observation, to be
+// decided again there with TakeReading; all in one transaction under both row locks. ErrDifferentVehicles when
 // they cannot be one car.
 func (s *Store) MergeVehicles(
 	ctx context.Context, merge Merge, fn func(transaction *VehicleTransaction, readings []NewReading) error,
@@ -33,17 +33,16 @@ func (s *Store) MergeVehicles(
 		return ErrSameVehicle
 	}
 	return s.inTransaction(ctx, "merge vehicles", func(queries *dbsqlc.Queries) error {
-		if done, err := lockForMerge(ctx, queries, merge); err != nil || done {
+		done, err := lockForMerge(ctx, queries, merge)
+		if err != nil {
 			return err
 		}
-		err := queries.MarkMerged(ctx, dbsqlc.MarkMergedParams{ID: merge.FromVehicleID, MergedInto: merge.IntoVehicleID})
+		if err := moveIdentity(ctx, queries, merge); err != nil || done {
+			return err
+		}
+		err = queries.MarkMerged(ctx, dbsqlc.MarkMergedParams{ID: merge.FromVehicleID, MergedInto: merge.IntoVehicleID})
 		if err != nil {
 			return translate("mark merged vehicle", err)
-		}
-		if _, err = queries.MoveConnectionsToVehicle(ctx, dbsqlc.MoveConnectionsToVehicleParams{
-			FromVehicleID: merge.FromVehicleID, ToVehicleID: merge.IntoVehicleID,
-		}); err != nil {
-			return translate("move connections", err)
 		}
 		readings, err := readingsOf(ctx, queries, merge.FromVehicleID)
 		if err != nil {
@@ -78,6 +77,20 @@ func lockForMerge(ctx context.Context, queries *dbsqlc.Queries, merge Merge) (do
 		return false, &callerError{err: ErrDifferentVehicles}
 	}
 	return false, nil
+}
+
+// moveIdentity gives the vehicle that is left what the car is known by. Done again, it
+// repairs what an earlier merge has left behind.
+func moveIdentity(ctx context.Context, queries *dbsqlc.Queries, merge Merge) error {
+	_, err := queries.MoveConnectionsToVehicle(ctx, dbsqlc.MoveConnectionsToVehicleParams{
+		FromVehicleID: merge.FromVehicleID, ToVehicleID: merge.IntoVehicleID,
+	})
+	if err != nil {
+		return translate("move connections", err)
+	}
+	return translate("take VIN over", queries.TakeOverVIN(ctx, dbsqlc.TakeOverVINParams{
+		FromVehicleID: merge.FromVehicleID, IntoVehicleID: merge.IntoVehicleID,
+	}))
 }
 
 func readingsOf(ctx context.Context, queries *dbsqlc.Queries, vehicleID int64) ([]NewReading, error) {

@@ -111,3 +111,61 @@ func TestPossibleDuplicatesAreListedUntilTheyAreMerged(t *testing.T) {
 	require.NoError(t, b.merge(func(*db.VehicleTransaction, []db.NewReading) error { return nil }))
 	require.Empty(t, listed())
 }
+
+func takeNothing(*db.VehicleTransaction, []db.NewReading) error { return nil }
+
+func (b *mergeBundle) connectByVIN(smartcarVehicleID string) (int64, error) {
+	return b.connectVehicle(db.ConnectedVehicle{
+		SmartcarVehicleID: smartcarVehicleID, OwnerEmail: "family@milepost.example", VIN: "ONECAR",
+	})
+}
+
+func TestAMergedCarIsStillFoundByItsVIN(t *testing.T) {
+	t.Parallel()
+	b := setupMerge(t)
+	b.change(t, `UPDATE vehicles SET vin = 'ONECAR' WHERE id = $1`, b.from)
+	require.NoError(t, b.merge(takeNothing))
+	id, err := b.connectByVIN("third-id")
+	require.NoError(t, err)
+	require.Equal(t, b.into, id)
+
+	// What a merge of before has lost is found again by repeating it.
+	b.change(t, `UPDATE vehicles SET vin = '' WHERE id = $1`, b.into)
+	b.change(t, `UPDATE smartcar_vehicles SET vehicle_id = $1 WHERE smartcar_vehicle_id = 'third-id'`, b.from)
+	require.NoError(t, b.merge(nil))
+	require.Equal(t, []string{"ONECAR"}, b.column(`SELECT vin FROM vehicles WHERE id = $1`, b.into))
+	require.Equal(t, []string{"3"}, b.column(`SELECT count(*)::text FROM smartcar_vehicles WHERE vehicle_id = $1`, b.into))
+	require.Equal(t, []string{"1"}, b.column(`SELECT count(*)::text FROM smartcar_sync_logs WHERE sync_type = 'merge'`))
+}
+
+func TestAVehicleThatIsMergedAwayKeepsTheVINOfTheOneThatStays(t *testing.T) {
+	t.Parallel()
+	b := setupMerge(t)
+	b.change(t, `UPDATE vehicles SET vin = 'ONECAR' WHERE id = $1`, b.into)
+	require.NoError(t, b.merge(takeNothing))
+	require.Equal(t, []string{"ONECAR"}, b.column(`SELECT vin FROM vehicles WHERE id = $1`, b.into))
+}
+
+// TestAVehicleThatConnectsDuringAMergeIsNotLeftBehind: it was found by its VIN before the merge ended.
+func TestAVehicleThatConnectsDuringAMergeIsNotLeftBehind(t *testing.T) {
+	t.Parallel()
+	b := setupMerge(t)
+	b.change(t, `UPDATE vehicles SET vin = 'ONECAR' WHERE id = $1`, b.from)
+	connected := make(chan error, 1)
+	require.NoError(t, b.merge(func(*db.VehicleTransaction, []db.NewReading) error {
+		go func() {
+			_, err := b.connectByVIN("third-id")
+			connected <- err
+		}()
+		require.Eventually(t, func() bool {
+			return b.column(`SELECT count(*)::text FROM pg_stat_activity
+				WHERE datname = current_database() AND wait_event_type = 'Lock'`)[0] == "1"
+		}, time.Minute, 10*time.Millisecond, "connecting waits for the merge")
+		return nil
+	}))
+	require.ErrorIs(t, <-connected, db.ErrConflict, "which is tried again")
+	id, err := b.connectByVIN("third-id")
+	require.NoError(t, err)
+	require.Equal(t, b.into, id)
+	require.NoError(t, b.store.WithVehicle(t.Context(), id, func(*db.VehicleTransaction) error { return nil }))
+}

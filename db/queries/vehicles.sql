@@ -9,6 +9,12 @@ SELECT merged_into FROM vehicles WHERE id = @vehicle_id FOR NO KEY UPDATE;
 -- name: MarkMerged :exec
 UPDATE vehicles SET merged_into = @merged_into::bigint, updated_at = now() WHERE id = @id;
 
+-- name: TakeOverVIN :exec
+-- The next Smartcar id of the car must find the vehicle that is left.
+UPDATE vehicles AS target SET vin = source.vin, updated_at = now()
+FROM vehicles AS source
+WHERE target.id = @into_vehicle_id AND source.id = @from_vehicle_id AND target.vin = '' AND source.vin <> '';
+
 -- name: InsertVehicle :one
 INSERT INTO vehicles (your_app_user_id, smartcar_user_id, make, model, year, vin)
 VALUES (@your_app_user_id, @smartcar_user_id, @make, @model, @year, @vin)
@@ -18,8 +24,9 @@ RETURNING id;
 -- The same car of the same owner, whatever Smartcar calls it now.
 SELECT id FROM vehicles WHERE your_app_user_id = @your_app_user_id AND vin = @vin AND vin <> '' AND merged_into IS NULL ORDER BY id LIMIT 1;
 
--- name: DescribeVehicle :exec
--- What Smartcar did not say this time stays as it was.
+-- name: DescribeVehicle :execrows
+-- What Smartcar did not say this time stays as it was. Whoever waited for the row while the vehicle was merged into
+-- another finds none.
 UPDATE vehicles
 SET smartcar_user_id = CASE WHEN @smartcar_user_id::text = '' THEN smartcar_user_id ELSE @smartcar_user_id END,
     make = CASE WHEN @make::text = '' THEN make ELSE @make END,
@@ -27,7 +34,7 @@ SET smartcar_user_id = CASE WHEN @smartcar_user_id::text = '' THEN smartcar_user
     year = CASE WHEN @year::integer = 0 THEN year ELSE @year END,
     vin = CASE WHEN @vin::text = '' THEN vin ELSE @vin END,
     updated_at = now()
-WHERE id = @id;
+WHERE id = @id AND merged_into IS NULL;
 
 -- name: SameKindOfVehicle :one
 -- Whether two vehicles may be one: the same owner, make, model and year, and no different VINs.

@@ -9,7 +9,7 @@ import (
 	"context"
 )
 
-const describeVehicle = `-- name: DescribeVehicle :exec
+const describeVehicle = `-- name: DescribeVehicle :execrows
 UPDATE vehicles
 SET smartcar_user_id = CASE WHEN $1::text = '' THEN smartcar_user_id ELSE $1 END,
     make = CASE WHEN $2::text = '' THEN make ELSE $2 END,
@@ -17,7 +17,7 @@ SET smartcar_user_id = CASE WHEN $1::text = '' THEN smartcar_user_id ELSE $1 END
     year = CASE WHEN $4::integer = 0 THEN year ELSE $4 END,
     vin = CASE WHEN $5::text = '' THEN vin ELSE $5 END,
     updated_at = now()
-WHERE id = $6
+WHERE id = $6 AND merged_into IS NULL
 `
 
 type DescribeVehicleParams struct {
@@ -29,9 +29,10 @@ type DescribeVehicleParams struct {
 	ID             int64
 }
 
-// What Smartcar did not say this time stays as it was.
-func (q *Queries) DescribeVehicle(ctx context.Context, arg DescribeVehicleParams) error {
-	_, err := q.db.Exec(ctx, describeVehicle,
+// What Smartcar did not say this time stays as it was. Whoever waited for the row while the vehicle was merged into
+// another finds none.
+func (q *Queries) DescribeVehicle(ctx context.Context, arg DescribeVehicleParams) (int64, error) {
+	result, err := q.db.Exec(ctx, describeVehicle,
 		arg.SmartcarUserID,
 		arg.Make,
 		arg.Model,
@@ -39,7 +40,10 @@ func (q *Queries) DescribeVehicle(ctx context.Context, arg DescribeVehicleParams
 		arg.Vin,
 		arg.ID,
 	)
-	return err
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
 }
 
 const findVehicleByVIN = `-- name: FindVehicleByVIN :one
@@ -201,4 +205,21 @@ func (q *Queries) SameKindOfVehicle(ctx context.Context, arg SameKindOfVehiclePa
 	var same_kind *bool
 	err := row.Scan(&same_kind)
 	return same_kind, err
+}
+
+const takeOverVIN = `-- name: TakeOverVIN :exec
+UPDATE vehicles AS target SET vin = source.vin, updated_at = now()
+FROM vehicles AS source
+WHERE target.id = $1 AND source.id = $2 AND target.vin = '' AND source.vin <> ''
+`
+
+type TakeOverVINParams struct {
+	IntoVehicleID int64
+	FromVehicleID int64
+}
+
+// The next Smartcar id of the car must find the vehicle that is left.
+func (q *Queries) TakeOverVIN(ctx context.Context, arg TakeOverVINParams) error {
+	_, err := q.db.Exec(ctx, takeOverVIN, arg.IntoVehicleID, arg.FromVehicleID)
+	return err
 }
