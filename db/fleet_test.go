@@ -174,9 +174,15 @@ func TestVehiclesWithTokensAreListedInPages(t *testing.T) {
 	require.Empty(t, page(secondOfFamily))
 	require.NoError(t, b.store.DisconnectVehicle(t.Context(), "v3"))
 	require.Equal(t, []string{"v3"}, page(secondOfFamily), "Smartcar is still to be told")
-	ids, err := b.store.VehiclesToMigrate(t.Context(), "", 10)
+	_, err = b.connectVehicle(db.ConnectedVehicle{
+		SmartcarVehicleID: secondOfFamily, SmartcarUserID: "user", OwnerEmail: "family@milepost.example",
+	})
 	require.NoError(t, err)
-	require.Equal(t, []string{firstOfFamily, secondOfFamily}, ids)
+	vehicles, err := b.store.VehiclesToMigrate(t.Context(), "", 10)
+	require.NoError(t, err)
+	require.Equal(t, []db.VehicleToMigrate{
+		{SmartcarVehicleID: firstOfFamily}, {SmartcarVehicleID: secondOfFamily, SmartcarUserID: "user"},
+	}, vehicles)
 }
 
 func TestAVehicleIsMovedToV3OnceAndItsTokensStay(t *testing.T) {

@@ -84,10 +84,23 @@ func (s *Store) PossibleDuplicates(ctx context.Context, limit int32) ([]Possible
 	return duplicates, nil
 }
 
+// VehicleToMigrate is an active v2 vehicle.
+type VehicleToMigrate struct {
+	SmartcarVehicleID string
+	SmartcarUserID    string // whose consent it is called under; "" when not known
+}
+
 // VehiclesToMigrate lists active v2 vehicles in the order of their ids; start with after "".
-func (s *Store) VehiclesToMigrate(ctx context.Context, after string, limit int32) ([]string, error) {
-	ids, err := s.queries.ConnectionsToMigrate(ctx, dbsqlc.ConnectionsToMigrateParams{After: after, MaxRows: limit})
-	return ids, translate("list vehicles to migrate", err)
+func (s *Store) VehiclesToMigrate(ctx context.Context, after string, limit int32) ([]VehicleToMigrate, error) {
+	rows, err := s.queries.ConnectionsToMigrate(ctx, dbsqlc.ConnectionsToMigrateParams{After: after, MaxRows: limit})
+	if err != nil {
+		return nil, translate("list vehicles to migrate", err)
+	}
+	vehicles := make([]VehicleToMigrate, len(rows))
+	for i, row := range rows {
+		vehicles[i] = VehicleToMigrate(row)
+	}
+	return vehicles, nil
 }
 
 // MoveVehicleToV3 lets a vehicle be called through the application token from now

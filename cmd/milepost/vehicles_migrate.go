@@ -64,6 +64,7 @@ type vehicleFinder interface {
 
 type applicationTokens interface {
 	Token(ctx context.Context) (smartcar.Token, error)
+	Drop(token smartcar.Token)
 }
 
 type migration struct {
@@ -85,22 +86,22 @@ type migration struct {
 func (m *migration) run(ctx context.Context) error {
 	m.Reasons, m.DryRun = map[string]string{}, m.dryRun
 	for after := ""; ; {
-		ids, err := m.store.VehiclesToMigrate(ctx, after, migrationPage)
+		vehicles, err := m.store.VehiclesToMigrate(ctx, after, migrationPage)
 		if err != nil {
 			return err
 		}
-		for _, id := range ids {
-			if m.only != "" && m.only != id {
+		for _, vehicle := range vehicles {
+			if m.only != "" && m.only != vehicle.SmartcarVehicleID {
 				continue
 			}
-			if err := m.move(ctx, id); err != nil {
-				return fmt.Errorf("stopped at vehicle %s; run it again to go on: %w", id, err)
+			if err := m.move(ctx, vehicle); err != nil {
+				return fmt.Errorf("stopped at vehicle %s; run it again to go on: %w", vehicle.SmartcarVehicleID, err)
 			}
 		}
-		if len(ids) < migrationPage {
+		if len(vehicles) < migrationPage {
 			break
 		}
-		after = ids[len(ids)-1]
+		after = vehicles[len(vehicles)-1].SmartcarVehicleID
 	}
 	if m.Stayed > 0 {
 		return fmt.Errorf("%d vehicles stay on v2", m.Stayed)
@@ -108,22 +109,20 @@ func (m *migration) run(ctx context.Context) error {
 	return nil
 }
 
-func (m *migration) move(ctx context.Context, id string) error {
-	token, err := m.tokens.Token(ctx)
-	if err != nil {
-		return err
-	}
-	found, err := m.vehicles.FindVehicle(ctx, smartcar.Credential{AccessToken: token}, id)
+// move moves one vehicle, unless it was disconnected, or moved by somebody else, meanwhile.
+func (m *migration) move(ctx context.Context, vehicle db.VehicleToMigrate) error {
+	found, err := m.find(ctx, vehicle)
 	if errors.Is(err, smartcar.ErrNotFound) {
 		m.Stayed++
-		m.Reasons[id] = "v3 has no connection of this vehicle"
+		m.Reasons[vehicle.SmartcarVehicleID] = "v3 has no connection of this vehicle with its owner"
 		return nil
 	}
 	if err != nil {
 		return err
 	}
 	if !m.dryRun {
-		if _, err := m.store.MoveVehicleToV3(ctx, id, found.UserID); err != nil {
+		moved, err := m.store.MoveVehicleToV3(ctx, vehicle.SmartcarVehicleID, found.UserID)
+		if err != nil || !moved {
 			return err
 		}
 	}
@@ -132,6 +131,24 @@ func (m *migration) move(ctx context.Context, id string) error {
 		_, err = fmt.Fprintf(m.progress, "%d vehicles moved\n", m.Moved)
 	}
 	return err
+}
+
+// find looks up the vehicle's connection in the name of the user whose consent it has: another user may have consented
+// to the same car since. An application token that is refused is replaced once. Source: Smartcar, "v3 application token".
+func (m *migration) find(ctx context.Context, vehicle db.VehicleToMigrate) (found smartcar.VehicleRef, err error) {
+	for range 2 {
+		var token smartcar.Token
+		if token, err = m.tokens.Token(ctx); err != nil {
+			return found, err
+		}
+		credential := smartcar.Credential{AccessToken: token, UserID: vehicle.SmartcarUserID}
+		found, err = m.vehicles.FindVehicle(ctx, credential, vehicle.SmartcarVehicleID)
+		if !errors.Is(err, smartcar.ErrUnauthorized) {
+			return found, err
+		}
+		m.tokens.Drop(token)
+	}
+	return found, err
 }
 
 func (m *migration) report(output io.Writer, asJSON bool) error {

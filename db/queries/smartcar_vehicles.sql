@@ -104,7 +104,7 @@ ORDER BY connection.smartcar_vehicle_id
 LIMIT @max_rows;
 
 -- name: ConnectionsToMigrate :many
-SELECT smartcar_vehicle_id
+SELECT smartcar_vehicle_id, smartcar_user_id
 FROM smartcar_vehicles
 WHERE is_active AND api = 'v2' AND token_id IS NOT NULL AND smartcar_vehicle_id > @after
 ORDER BY smartcar_vehicle_id

@@ -27,7 +27,7 @@ func (q *Queries) BeginDisconnect(ctx context.Context, smartcarVehicleID string)
 }
 
 const connectionsToMigrate = `-- name: ConnectionsToMigrate :many
-SELECT smartcar_vehicle_id
+SELECT smartcar_vehicle_id, smartcar_user_id
 FROM smartcar_vehicles
 WHERE is_active AND api = 'v2' AND token_id IS NOT NULL AND smartcar_vehicle_id > $1
 ORDER BY smartcar_vehicle_id
@@ -39,19 +39,24 @@ type ConnectionsToMigrateParams struct {
 	MaxRows int32
 }
 
-func (q *Queries) ConnectionsToMigrate(ctx context.Context, arg ConnectionsToMigrateParams) ([]string, error) {
+type ConnectionsToMigrateRow struct {
+	SmartcarVehicleID string
+	SmartcarUserID    string
+}
+
+func (q *Queries) ConnectionsToMigrate(ctx context.Context, arg ConnectionsToMigrateParams) ([]ConnectionsToMigrateRow, error) {
 	rows, err := q.db.Query(ctx, connectionsToMigrate, arg.After, arg.MaxRows)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	var items []string
+	var items []ConnectionsToMigrateRow
 	for rows.Next() {
-		var smartcar_vehicle_id string
-		if err := rows.Scan(&smartcar_vehicle_id); err != nil {
+		var i ConnectionsToMigrateRow
+		if err := rows.Scan(&i.SmartcarVehicleID, &i.SmartcarUserID); err != nil {
 			return nil, err
 		}
-		items = append(items, smartcar_vehicle_id)
+		items = append(items, i)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err
