@@ -4,6 +4,7 @@
 package db
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -14,8 +15,8 @@ import (
 	"github.com/milepost/milepost/db/internal/dbsqlc"
 )
 
-// connectTimeout keeps an answer of "unavailable" within the receiver's two seconds.
-const connectTimeout = time.Second
+// defaultConnectTimeout lets a busy server take a connection, and gives one up that is not there.
+const defaultConnectTimeout = 10 * time.Second
 
 // Config says where the database is.
 type Config struct {
@@ -23,6 +24,8 @@ type Config struct {
 	URL string
 	// MaxConnections bounds the pool; zero means pgx's default (four, or one per CPU).
 	MaxConnections int32
+	// ConnectTimeout bounds the making of a connection; zero means 10 seconds.
+	ConnectTimeout time.Duration
 }
 
 // Store runs Milepost's statements on one connection pool. It is safe for concurrent use.
@@ -41,7 +44,7 @@ func Open(ctx context.Context, config Config) (*Store, error) {
 	if config.MaxConnections > 0 {
 		poolConfig.MaxConns = config.MaxConnections
 	}
-	poolConfig.ConnConfig.ConnectTimeout = connectTimeout
+	poolConfig.ConnConfig.ConnectTimeout = cmp.Or(config.ConnectTimeout, defaultConnectTimeout)
 	pool, err := pgxpool.NewWithConfig(ctx, poolConfig)
 	if err != nil {
 		return nil, translate("open pool", err)

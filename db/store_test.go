@@ -3,6 +3,7 @@ package db_test
 import (
 	"context"
 	"fmt"
+	"net"
 	"strings"
 	"sync"
 	"testing"
@@ -41,11 +42,26 @@ func TestABadURLIsNotRepeated(t *testing.T) {
 	require.NotContains(t, err.Error(), "hunter2")
 }
 
+func TestAServerThatTakesConnectionsAndSaysNothingIsGivenUpInTime(t *testing.T) {
+	t.Parallel()
+	silent, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, silent.Close()) })
+	store, err := db.Open(t.Context(), db.Config{
+		URL: "postgres://user@" + silent.Addr().String() + "/x?sslmode=disable", ConnectTimeout: 50 * time.Millisecond,
+	})
+	require.NoError(t, err)
+	t.Cleanup(store.Close)
+	began := time.Now()
+	require.ErrorIs(t, store.Ping(t.Context()), db.ErrUnavailable)
+	require.Less(t, time.Since(began), 10*time.Second, "the default")
+}
+
 func TestAClaimedEventIsOneStartersUntilItsLeaseEnds(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	b.receive(t, "a", "b", "c")
-	const lease = 300 * time.Millisecond
+	const lease = 3 * time.Second
 
 	first, err := b.store.ClaimEvents(t.Context(), 2, lease)
 	require.NoError(t, err)
@@ -57,7 +73,7 @@ func TestAClaimedEventIsOneStartersUntilItsLeaseEnds(t *testing.T) {
 	require.Eventually(t, func() bool {
 		again, err := b.store.ClaimEvents(t.Context(), 10, time.Minute)
 		return err == nil && len(again) == 2
-	}, 10*time.Second, 20*time.Millisecond, "claimable again after the lease")
+	}, 30*time.Second, 20*time.Millisecond, "claimable again after the lease")
 }
 
 func TestConcurrentStartersNeverClaimTheSameEvent(t *testing.T) {

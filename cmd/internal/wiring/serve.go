@@ -92,10 +92,16 @@ func newProcess(ctx context.Context, options Options) (*process, error) {
 	return p, nil
 }
 
+// ledgerConnectTimeout keeps an answer of "unavailable" within the receiver's two seconds.
+const ledgerConnectTimeout = time.Second
+
 func (p *process) openStores(ctx context.Context) (err error) {
 	settings := p.options.Config.Database
 	url := settings.URL.Reveal()
-	if p.ledger, err = db.Open(ctx, db.Config{URL: url, MaxConnections: settings.LedgerConnections}); err != nil {
+	p.ledger, err = db.Open(ctx, db.Config{
+		URL: url, MaxConnections: settings.LedgerConnections, ConnectTimeout: ledgerConnectTimeout,
+	})
+	if err != nil {
 		return err
 	}
 	if p.store, err = db.Open(ctx, db.Config{URL: url, MaxConnections: settings.Connections}); err != nil {
