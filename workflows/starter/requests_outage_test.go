@@ -47,10 +47,9 @@ func requireNoRequestIsLost(t *testing.T, failure error) {
 	b := setupRequests(t)
 	back := b.away(failure)
 	b.request(t, connecting(consent), refreshing(vehicle, db.SignalDisconnect), delivering(notice))
-	deps := b.deps()
-	deps.Lease = 100 * time.Millisecond
+	b.store.lease = briefLease
 	begun := time.Now()
-	working := runRequests(t, deps)
+	working := runRequests(t, b.deps())
 
 	// The lease is over before each of the pauses, so every claim finds all requests.
 	const claims, pauses = 4, (250 + 500 + 1000) * time.Millisecond
@@ -90,9 +89,8 @@ func TestACodeIsSavedWhenTemporalDoesNotAnswer(t *testing.T) {
 				return nil
 			}
 			b.request(t, connecting(consent))
-			deps := b.deps()
-			deps.Lease = shortLease
-			working := runRequests(t, deps)
+			b.store.lease = shortLease
+			working := runRequests(t, b.deps())
 			b.awaitRemoved(t, 1)
 			working.stop(t)
 			require.Len(t, b.temporal.tried(), 2)
@@ -112,7 +110,7 @@ func TestACodeThatCannotBeSavedIsLeftToTheWorkflow(t *testing.T) {
 			b := setupRequests(t)
 			back := b.away(serviceerror.NewUnavailable("away"))
 			deps := b.deps()
-			deps.Lease = shortLease
+			b.store.lease = shortLease
 			prepare(b, &deps)
 			b.request(t, connecting(consent))
 			working := runRequests(t, deps)

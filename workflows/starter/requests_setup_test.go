@@ -27,6 +27,8 @@ const (
 	notice  = "msg_4a1f0c52-76a6-4d9c-8f0b-5d3a52a7c7e1"
 	// shortLease lets a test see a request claimed again.
 	shortLease = 300 * time.Millisecond
+	// briefLease is over before the shortest pause that an outage brings.
+	briefLease = 100 * time.Millisecond
 )
 
 // requestsBundle is a database of a test's own, a Temporal that does what the test says, and a keeper of codes.
@@ -134,8 +136,15 @@ func (r *runningRequests) stop(t *testing.T) {
 type recordingRequests struct {
 	*db.Store
 
+	// lease replaces that of every claim, unless it is zero. The one that is asked for
+	// is the time that a start may take, too: a busy machine needs all of it.
+	lease                     time.Duration
 	claims, removed           atomic.Int64
 	refuseClaim, refuseRemove atomic.Bool
+
+	mutex   sync.Mutex
+	claimed time.Time     // no later than when the first request was
+	asked   time.Duration // the lease of that claim
 }
 
 func (r *recordingRequests) ClaimWorkflowRequests(
@@ -145,7 +154,24 @@ func (r *recordingRequests) ClaimWorkflowRequests(
 	if r.refuseClaim.CompareAndSwap(true, false) {
 		return nil, db.ErrUnavailable
 	}
-	return r.Store.ClaimWorkflowRequests(ctx, kinds, limit, lease)
+	asked := lease
+	if r.lease != 0 {
+		lease = r.lease
+	}
+	began := time.Now()
+	claimed, err := r.Store.ClaimWorkflowRequests(ctx, kinds, limit, lease)
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	if r.claimed.IsZero() && len(claimed) > 0 {
+		r.claimed, r.asked = began, asked
+	}
+	return claimed, err
+}
+
+func (r *recordingRequests) firstClaimed() (at time.Time, lease time.Duration) {
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	return r.claimed, r.asked
 }
 
 func (r *recordingRequests) WorkflowRequestDone(ctx context.Context, id int64) error {

@@ -156,7 +156,7 @@ func TestARequestToReconcileIsDoneAfterTheOneThatIsRunning(t *testing.T) {
 	b := setupRequests(t)
 	deps := b.deps()
 	temporal := &countedTemporal{Client: connection}
-	deps.Temporal, deps.Lease = temporal, shortLease
+	deps.Temporal, b.store.lease = temporal, shortLease
 	runRequests(t, deps)
 	end := func() (runID string) {
 		t.Helper()

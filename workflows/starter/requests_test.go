@@ -119,9 +119,8 @@ func TestARequestToReconcileWaitsForTheOneThatIsRunning(t *testing.T) {
 	b := setupRequests(t)
 	b.temporal.is(contract.ReconcileID, enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING)
 	b.request(t, reconciling(), connecting(consent))
-	deps := b.deps()
-	deps.Lease = shortLease
-	working := runRequests(t, deps)
+	b.store.lease = shortLease
+	working := runRequests(t, b.deps())
 	eventually(t, func() bool { return b.temporal.triesByID()[contract.ReconcileID] >= 3 })
 	require.Equal(t, 1, b.left(t), "the others are not held up")
 
@@ -190,15 +189,18 @@ func TestARequestThatCouldNotBeRemovedIsSeenToAgainWithoutHarm(t *testing.T) {
 			b := setupRequests(t)
 			b.store.refuseRemove.Store(true)
 			b.request(t, request)
+			b.store.lease = shortLease
 			deps := b.deps()
-			deps.Lease = shortLease
+			deps.Lease = patience
 			working := runRequests(t, deps)
 			b.awaitRemoved(t, 1)
 			working.stop(t)
 
 			tried := b.temporal.tried()
 			require.Len(t, tried, 2)
-			require.GreaterOrEqual(t, tried[1].at.Sub(tried[0].at), shortLease/2, "after its lease")
+			claimed, lease := b.store.firstClaimed()
+			require.Equal(t, patience, lease)
+			require.GreaterOrEqual(t, tried[1].at.Sub(claimed), shortLease, "after its lease")
 			_, begun := b.temporal.signalled()
 			require.LessOrEqual(t, len(begun), 1, "what runs is signalled, not begun again")
 			require.Contains(t, b.logs.String(), "requests.not_closed")
