@@ -26,6 +26,9 @@ func TestMain(m *testing.M) {
 	if os.Getenv(parentRole) != "" {
 		os.Exit(playParent())
 	}
+	if os.Getenv(portsRole) != "" {
+		os.Exit(playPortTaker())
+	}
 	os.Exit(m.Run())
 }
 
@@ -98,8 +101,9 @@ func TestProcess(t *testing.T) {
 
 	t.Run("is stopped with its polite signal", func(t *testing.T) {
 		t.Parallel()
-		options := shell(t, `trap 'echo politely; exit 0' INT; echo set up; while :; do sleep 0.01; done`)
-		options.StopSignal = syscall.SIGINT
+		// Not INT: a shell cannot trap what was ignored when it began, as for a job in the background.
+		options := shell(t, `trap 'echo politely; exit 0' USR1; echo set up; while :; do sleep 0.01; done`)
+		options.StopSignal = syscall.SIGUSR1
 		process := start(t, options)
 		require.NoError(t, process.WaitReady(t.Context(), logContains(options.LogFile, "set up")))
 
@@ -154,9 +158,9 @@ func TestKilledParentLeavesNoChild(t *testing.T) {
 	child, err := strconv.Atoi(strings.TrimSpace(line))
 	require.NoError(t, err)
 	// Between fork and exec the command line is empty for a moment.
-	require.Eventually(t, func() bool { return !isGone(t, child)() }, 10*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return !isGone(t, child)() }, 30*time.Second, 10*time.Millisecond)
 
 	require.NoError(t, parent.Process.Kill())
 	require.Error(t, parent.Wait())
-	require.Eventually(t, isGone(t, child), 10*time.Second, 10*time.Millisecond)
+	require.Eventually(t, isGone(t, child), 30*time.Second, 10*time.Millisecond)
 }

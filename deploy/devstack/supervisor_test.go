@@ -91,15 +91,3 @@ func TestSupervisor(t *testing.T) {
 		require.Empty(t, bundle.restarts)
 	})
 }
-
-func TestFreePortsAreDifferent(t *testing.T) {
-	t.Parallel()
-	const count = 50
-	ports, err := devstack.FreePorts(count)
-	require.NoError(t, err)
-	seen := make(map[int]bool)
-	for _, port := range ports {
-		seen[port] = true
-	}
-	require.Len(t, seen, count)
-}
