@@ -15,8 +15,9 @@ import (
 	"github.com/milepost/milepost/cmd/internal/stack"
 )
 
-// stopLimit bounds how long everything may take to stop after Ctrl-C.
-const stopLimit = time.Minute
+// stopLimit bounds how long everything may take to stop after Ctrl-C: each of
+// Milepost, Temporal and PostgreSQL is killed after 90 seconds.
+const stopLimit = 5 * time.Minute
 
 func upCommand(output io.Writer) *cli.Command {
 	return &cli.Command{

@@ -13,7 +13,11 @@ import (
 	"time"
 )
 
-const orphanInterval = 50 * time.Millisecond
+const (
+	orphanInterval = 50 * time.Millisecond
+	// orphanGrace is short: nobody waits for what an orphan has under way, and the start is bounded.
+	orphanGrace = 15 * time.Second
+)
 
 // orphan is a server a killed parent left behind, known from a pid file.
 type orphan struct {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -24,14 +25,17 @@ const (
 )
 
 // launch retries an early exit: backends of a killed server may hold its shared
-// memory for a moment, and the new server will not start before they are gone.
+// memory for a while, and the new server will not start before they are gone. Where
+// none was killed it soon gives up.
 func (p *Postgres) launch(ctx context.Context) (*Process, error) {
 	ctx, cancel := context.WithTimeout(ctx, postgresStartLimit)
 	defer cancel()
 
+	_, missing := os.Stat(p.pidFile())
+	killed := missing == nil
 	for attempt := 1; ; attempt++ {
 		process, err := p.launchOnce(ctx)
-		if err == nil || attempt == postgresAttempts || !errors.Is(err, ErrExited) {
+		if err == nil || attempt >= postgresAttempts && !killed || !errors.Is(err, ErrExited) {
 			return process, err
 		}
 		if pause(ctx, postgresRetryDelay) != nil {
@@ -42,10 +46,10 @@ func (p *Postgres) launch(ctx context.Context) (*Process, error) {
 
 func (p *Postgres) launchOnce(ctx context.Context) (*Process, error) {
 	left := orphan{
-		pidFile:  filepath.Join(p.place.dataDir, "postmaster.pid"),
+		pidFile:  p.pidFile(),
 		mark:     "-D " + p.place.dataDir + " ",
 		politely: syscall.SIGINT,
-		grace:    defaultGrace,
+		grace:    orphanGrace,
 	}
 	if err := left.stop(ctx, p.options.Progress); err != nil {
 		return nil, err
@@ -74,12 +78,15 @@ func (p *Postgres) launchOnce(ctx context.Context) (*Process, error) {
 	return process, nil
 }
 
+// pidFile is the server's own, which it leaves behind when it is killed.
+func (p *Postgres) pidFile() string { return filepath.Join(p.place.dataDir, "postmaster.pid") }
+
 // prepare succeeds once the server takes connections and the database exists.
 func (p *Postgres) prepare(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, probeLimit)
+	connecting, cancel := context.WithTimeout(ctx, probeLimit)
 	defer cancel()
 
-	connection, err := pgx.Connect(ctx, p.URL(maintenanceDatabase))
+	connection, err := pgx.Connect(connecting, p.URL(maintenanceDatabase))
 	if err != nil {
 		return fmt.Errorf("connect: %w", err)
 	}

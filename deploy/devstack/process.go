@@ -12,7 +12,8 @@ import (
 )
 
 const (
-	defaultGrace = 15 * time.Second
+	// defaultGrace is more than the minute that milepost serve may take, which lets what is under way end.
+	defaultGrace = 90 * time.Second
 	logFileMode  = 0o644
 )
 
@@ -40,7 +41,7 @@ type ProcessOptions struct {
 	LogFile string
 	// StopSignal is the polite signal Stop sends first; zero is SIGTERM.
 	StopSignal syscall.Signal
-	// Grace is how long Stop waits before it kills; zero is 15 s.
+	// Grace is how long Stop waits before it kills; zero is 90 s.
 	Grace time.Duration
 	// Credential runs the child under another account; nil keeps the parent's.
 	Credential *syscall.Credential

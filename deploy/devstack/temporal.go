@@ -17,7 +17,7 @@ import (
 const (
 	temporalName       = "temporal"
 	temporalNamespace  = "default"
-	temporalStartLimit = time.Minute
+	temporalStartLimit = 3 * time.Minute
 )
 
 // Headless as TemporalOptions.UIPort starts no UI.

@@ -57,7 +57,7 @@ func (t *Temporal) launch(ctx context.Context) (*Process, error) {
 			pidFile:  t.pidFile(),
 			mark:     "--db-filename " + t.options.DatabaseFile + " ",
 			politely: syscall.SIGINT,
-			grace:    defaultGrace,
+			grace:    orphanGrace,
 		}
 		if err := left.stop(ctx, t.options.Progress); err != nil {
 			return nil, err
