@@ -19,6 +19,11 @@ const (
 	rootCache = "/var/cache/milepost"
 )
 
+// aptOptions let apt-get bear a network that fails for a moment, and others at work.
+func aptOptions() []string {
+	return []string{"-q", "-o", "Acquire::Retries=5", "-o", "DPkg::Lock::Timeout=600"}
+}
+
 // installPostgres uses apt-get where there is one and we are root.
 func installPostgres(ctx context.Context, progress func(string)) ([]string, error) {
 	apt, err := exec.LookPath("apt-get")
@@ -26,9 +31,21 @@ func installPostgres(ctx context.Context, progress func(string)) ([]string, erro
 		return nil, nil //nolint:nilerr // It does not apply here, which is no fault.
 	}
 
+	if err := os.MkdirAll(rootCache, publicDirMode); err != nil {
+		return nil, fmt.Errorf("make the cache directory: %w", err)
+	}
+	lock, err := waitLock(ctx, filepath.Join(rootCache, "apt-get.lock"), func() { progress("waiting for another process that installs PostgreSQL") })
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = lock.release() }() // The kernel releases it in any case.
+	if installed, err := filepath.Glob(debianPostgres + "/initdb"); err == nil && len(installed) > 0 {
+		return []string{debianPostgres}, nil
+	}
+
 	progress("installing the package postgresql with apt-get")
-	for _, arguments := range [][]string{{"update", "-q"}, {"install", "-q", "-y", "--no-install-recommends", "postgresql"}} {
-		command := exec.CommandContext(ctx, apt, arguments...) //nolint:gosec // Fixed arguments.
+	for _, arguments := range [][]string{{"update"}, {"install", "-y", "--no-install-recommends", "postgresql"}} {
+		command := exec.CommandContext(ctx, apt, append(aptOptions(), arguments...)...) //nolint:gosec // Fixed arguments.
 		command.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
 		if output, err := command.CombinedOutput(); err != nil {
 			return nil, fmt.Errorf("apt-get %s: %w: %s", arguments[0], err, lastLine(string(output)))
