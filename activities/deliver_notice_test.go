@@ -35,6 +35,12 @@ type post struct{ id, path, body string }
 
 func setupApplication(t *testing.T, answers ...http.HandlerFunc) *application {
 	t.Helper()
+	return setupApplicationWithin(t, enoughPatience, answers...)
+}
+
+// setupApplicationWithin is setupApplication with a time within which an answer is awaited.
+func setupApplicationWithin(t *testing.T, patience time.Duration, answers ...http.HandlerFunc) *application {
+	t.Helper()
 	app := &application{answers: answers}
 	app.Server = httptest.NewServer(app)
 	t.Cleanup(app.Close)
@@ -44,7 +50,7 @@ func setupApplication(t *testing.T, answers ...http.HandlerFunc) *application {
 	signer, err := activities.NewNoticeSigner(noticeSecret)
 	require.NoError(t, err)
 	app.connected = setupSmartcar(t, func(b *connected) {
-		b.deps.Notices = activities.NoticeTarget{URL: app.URL + "/notices", Signer: signer, HTTP: &http.Client{Timeout: time.Second}}
+		b.deps.Notices = activities.NoticeTarget{URL: app.URL + "/notices", Signer: signer, HTTP: &http.Client{Timeout: patience}}
 	})
 	return app
 }
@@ -132,7 +138,11 @@ func TestANoticeThatIsNotTakenIsPostedAgainUnderTheSameID(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			app := setupApplication(t, test.answer, answer(200, ""))
+			patience := enoughPatience
+			if name == "no answer in time" {
+				patience = shortPatience
+			}
+			app := setupApplicationWithin(t, patience, test.answer, answer(200, ""))
 			id := app.pending()
 			err := app.deliver(id)
 			requireTransient(t, err, "notice_not_taken", 0)

@@ -21,7 +21,7 @@ const (
 	operatorsTurn   = 15 * time.Minute
 	tokenEndpoint   = "POST /oauth/token"
 	enoughPatience  = 30 * time.Second
-	shortPatience   = time.Second
+	shortPatience   = 3 * time.Second
 	refreshAttempts = "SELECT coalesce(outcome, 'unfinished') FROM smartcar_token_refreshes ORDER BY id"
 )
 

@@ -56,7 +56,7 @@ func (b *bundle) post(t *testing.T, body string, counted string, signatures ...s
 	t.Helper()
 	before := b.quarantined(t, counted)
 	got := b.do(t, http.MethodPost, webhookPath, strings.NewReader(body), signed(signatures...))
-	require.Eventually(t, func() bool { return b.quarantined(t, counted) > before }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return b.quarantined(t, counted) > before }, 30*time.Second, time.Millisecond)
 	return got
 }
 
@@ -142,14 +142,14 @@ func TestTheAnswerDoesNotWaitForTheQuarantine(t *testing.T) {
 	b, quarantine := setupQuarantine(t, func(context.Context) error {
 		select {
 		case <-release:
-		case <-time.After(10 * time.Second): // So that an answer that waits fails the test instead of hanging it.
+		case <-time.After(30 * time.Second): // So that an answer that waits fails the test instead of hanging it.
 		}
 		return nil
 	})
 	require.Equal(t, http.StatusUnauthorized, b.deliverUnsigned(t, refusedBody).status)
 	require.Empty(t, quarantine.all(), "it is still at it")
 	close(release)
-	require.Eventually(t, func() bool { return len(quarantine.all()) == 1 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return len(quarantine.all()) == 1 }, 30*time.Second, time.Millisecond)
 }
 
 func TestASenderThatHangsUpEndsNoKeeping(t *testing.T) {
@@ -193,7 +193,7 @@ func TestAFloodOfForgeriesIsNotKept(t *testing.T) {
 	}
 	allowed := 5 + 4*time.Since(started).Seconds()
 	require.Eventually(t, func() bool { return b.quarantined(t, "kept")+b.quarantined(t, "rate_limited") == forgeries },
-		10*time.Second, time.Millisecond)
+		30*time.Second, time.Millisecond)
 	require.LessOrEqual(t, float64(len(quarantine.all())), allowed+1)
 	require.EqualValues(t, forgeries, b.counted(t, "result=bad_signature"), "counted all the same")
 }

@@ -186,7 +186,7 @@ func TestTheIndexForTrimmingLeavesUpdatesHOT(t *testing.T) {
 			all := b.count(t, "SELECT n_tup_upd FROM pg_stat_user_tables WHERE relname = 'smartcar_webhook_events'")
 			hot = b.count(t, "SELECT n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'smartcar_webhook_events'")
 			return all == 5*events
-		}, 10*time.Second, 50*time.Millisecond)
+		}, 30*time.Second, 50*time.Millisecond)
 		return hot
 	}
 	before := updates("DROP INDEX smartcar_webhook_events_to_trim")

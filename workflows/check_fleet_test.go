@@ -28,6 +28,7 @@ func setupFleet(t *testing.T) *fleetBundle {
 	var suite testsuite.WorkflowTestSuite
 	suite.SetLogger(temporallog.NewStructuredLogger(slog.New(slog.DiscardHandler)))
 	b := &fleetBundle{TestWorkflowEnvironment: suite.NewTestWorkflowEnvironment(), t: t}
+	b.SetTestTimeout(time.Minute)
 	workflows.Register(b)
 	register(b.TestWorkflowEnvironment, contract.CheckFleetActivity, checkFleet)
 	t.Cleanup(func() { b.AssertExpectations(t) })

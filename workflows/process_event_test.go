@@ -31,6 +31,7 @@ func setup(t *testing.T) *bundle {
 	var suite testsuite.WorkflowTestSuite
 	suite.SetLogger(temporallog.NewStructuredLogger(slog.New(slog.DiscardHandler)))
 	environment := suite.NewTestWorkflowEnvironment()
+	environment.SetTestTimeout(time.Minute)
 	workflows.Register(environment)
 	register(environment, contract.ProcessAtOnceActivity, processAtOnce)
 	register(environment, contract.LoadEventActivity, loadEvent)

@@ -29,6 +29,7 @@ func setupRetention(t *testing.T) *retentionBundle {
 	var suite testsuite.WorkflowTestSuite
 	suite.SetLogger(temporallog.NewStructuredLogger(slog.New(slog.DiscardHandler)))
 	b := &retentionBundle{TestWorkflowEnvironment: suite.NewTestWorkflowEnvironment(), t: t}
+	b.SetTestTimeout(time.Minute)
 	b.RegisterWorkflowWithOptions(workflows.Retention, workflow.RegisterOptions{Name: contract.RetentionWorkflow})
 	register(b.TestWorkflowEnvironment, contract.TrimRetainedActivity, trimRetained)
 	t.Cleanup(func() { b.AssertExpectations(t) })

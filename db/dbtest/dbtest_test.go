@@ -94,7 +94,7 @@ func TestAServerOfItsOwnCanBeKilledAndComesBackWithItsData(t *testing.T) {
 	insert(t, connection, 1)
 
 	require.NoError(t, server.Kill())
-	require.Eventually(t, func() bool { return connection.Ping(t.Context()) != nil }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return connection.Ping(t.Context()) != nil }, 30*time.Second, time.Millisecond)
 	_, err = pgx.Connect(t.Context(), address)
 	require.Error(t, err)
 

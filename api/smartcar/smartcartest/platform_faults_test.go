@@ -126,7 +126,7 @@ func TestARequestHeldAfterHasTakenEffect(t *testing.T) {
 	abandoned, patient := bundle.refreshIn(ctx, first.RefreshToken), bundle.refreshIn(t.Context(), first.RefreshToken)
 	<-fault.Arrived()
 	<-fault.Arrived()
-	require.Eventually(t, func() bool { return bundle.platform.Families()[0].Refreshes == 2 }, 5*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return bundle.platform.Families()[0].Refreshes == 2 }, 30*time.Second, time.Millisecond)
 	cancel()
 	require.ErrorIs(t, <-abandoned, context.Canceled)
 	<-fault.Abandoned()

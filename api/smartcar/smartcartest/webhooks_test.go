@@ -203,7 +203,7 @@ func TestWebhooksRefuseWhatMakesNoSense(t *testing.T) {
 
 func TestAnAnswerThatIsTooLateIsAFailure(t *testing.T) {
 	t.Parallel()
-	bundle := setupWebhooks(t, func(deps *smartcartest.WebhooksDeps) { deps.Timeout = 300 * time.Millisecond })
+	bundle := setupWebhooks(t, func(deps *smartcartest.WebhooksDeps) { deps.Timeout = 3 * time.Second })
 	require.NoError(t, bundle.webhooks.Register(t.Context(), bundle.hook))
 	release := make(chan struct{})
 	bundle.receiver.set(func(r *hookReceiver) {
