@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -17,19 +18,28 @@ import (
 
 func TestLedgerThatFailsMakesSmartcarDeliverAgain(t *testing.T) {
 	t.Parallel()
-	for name, before := range map[string]func(context.Context) error{
-		"error":             func(context.Context) error { return errors.New("no connection") },
-		"waits for context": func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() },
+	for name, test := range map[string]struct {
+		before func(context.Context) error
+		took   time.Duration
+	}{
+		"error":             {func(context.Context) error { return errors.New("no connection") }, 0},
+		"waits for context": {func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }, 1500 * time.Millisecond},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := setup(t, func(_ *api.Deps, ledger *fakeLedger) { ledger.before = before })
-			started := time.Now()
-			got := b.deliver(t, `{"eventType":"VEHICLE_STATE"}`)
-			require.Less(t, time.Since(started), 2*time.Second)
-			require.Equal(t, http.StatusServiceUnavailable, got.status)
-			require.Equal(t, "5", got.header.Get("Retry-After"))
-			require.EqualValues(t, 1, b.counted(t, "result=unavailable", "event_type=VEHICLE_STATE"))
+			synctest.Test(t, func(t *testing.T) {
+				b := newBundle(t, func(_ *api.Deps, ledger *fakeLedger) { ledger.before = test.before })
+				body := `{"eventType":"VEHICLE_STATE"}`
+				request := httptest.NewRequestWithContext(t.Context(), http.MethodPost, webhookPath, strings.NewReader(body))
+				request.Header.Set(smartcar.SignatureHeader, b.keyring.Sign([]byte(body)))
+				recorder := httptest.NewRecorder()
+				started := time.Now()
+				b.handler.ServeHTTP(recorder, request)
+				require.Equal(t, test.took, time.Since(started))
+				require.Equal(t, http.StatusServiceUnavailable, recorder.Code)
+				require.Equal(t, "5", recorder.Header().Get("Retry-After"))
+				require.EqualValues(t, 1, b.counted(t, "result=unavailable", "event_type=VEHICLE_STATE"))
+			})
 		})
 	}
 }
