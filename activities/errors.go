@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -35,6 +36,9 @@ const (
 // operatorPause is how long a call is left alone that no repetition can help, but an operator can.
 const operatorPause = 15 * time.Minute
 
+// repeatWithin lets two more tries fall into the minute for which Smartcar takes a used refresh token.
+const repeatWithin = 20 * time.Second
+
 // classify decides what is tried again, and is the only place that does. What it
 // returns ends up in Temporal's histories: it holds no values of the event, and
 // not the original error either, whose text might.
@@ -56,7 +60,7 @@ func classify(err error) error {
 	case errors.Is(err, errNoticeNotTaken):
 		return transient(transientNoticeNotTaken, err.Error())
 	case errors.As(err, &call):
-		return classifyCall(call)
+		return classifyCall(call, longestPause(err))
 	case errors.Is(err, db.ErrPayloadTrimmed), errors.Is(err, smartcar.ErrMalformed):
 		return classifyBody(err)
 	case errors.Is(err, smartcar.ErrUnitUnknown), errors.Is(err, smartcar.ErrUnitAbsent):
@@ -120,18 +124,27 @@ func classifyBody(err error) error {
 // classifyCall decides over a call to Smartcar that failed. None is final: an answer
 // that ends something is taken as data by the activity that asked. What an operator
 // must put right is tried again at long intervals, and blames no owner.
-func classifyCall(call *smartcar.CallError) error {
+func classifyCall(call *smartcar.CallError, longest time.Duration) error {
 	switch {
 	case errors.Is(call, smartcar.ErrRateLimited):
-		return paused(transientRateLimited, call.Error(), call.RetryAfter)
+		return paused(transientRateLimited, call.Error(), min(call.RetryAfter, longest))
 	case errors.Is(call, smartcar.ErrUnavailable):
-		return paused(transientSmartcarUnavailable, call.Error(), call.RetryAfter)
+		return paused(transientSmartcarUnavailable, call.Error(), min(call.RetryAfter, longest))
 	case isOperatorsFault(call):
 		return paused(transientCredentialsRefused,
-			call.Error()+": check SMARTCAR_CLIENT_ID, SMARTCAR_CLIENT_SECRET and Smartcar's dashboard", operatorPause)
+			call.Error()+": check SMARTCAR_CLIENT_ID, SMARTCAR_CLIENT_SECRET and Smartcar's dashboard", min(operatorPause, longest))
 	default:
 		return transient(transientSmartcarRefused, call.Error())
 	}
+}
+
+// longestPause bounds what Smartcar asks to wait: a refresh token that it may have used is sent again while it is
+// still taken, whoever else must wait. Source: Smartcar, "Lifetimes and rotation".
+func longestPause(err error) time.Duration {
+	if fault, found := errors.AsType[*db.RefreshError](err); found && fault.UnknownOutcome {
+		return repeatWithin
+	}
+	return math.MaxInt64
 }
 
 // isOperatorsFault: the application itself was refused, whoever it asked for. Source: Smartcar, "OAuth errors".
@@ -142,7 +155,7 @@ func isOperatorsFault(err error) bool {
 
 // refreshFault tells the vault what an exchange came to: a refusal ends the family
 // once confirmed, everything else leaves it as it is.
-func refreshFault(err error) error {
+func refreshFault(err error) *db.RefreshError {
 	fault := &db.RefreshError{Kind: transientUnexpected, UnknownOutcome: true, Err: err}
 	if call, found := errors.AsType[*smartcar.CallError](err); found {
 		fault.UnknownOutcome = call.UnknownOutcome

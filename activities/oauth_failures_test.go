@@ -19,6 +19,7 @@ const (
 	unavailable     = "smartcar_unavailable"
 	credentials     = "smartcar_credentials_refused"
 	operatorsTurn   = 15 * time.Minute
+	repeatWithin    = 20 * time.Second // so that a token which may be used is sent again within a minute
 	tokenEndpoint   = "POST /oauth/token"
 	enoughPatience  = 30 * time.Second
 	shortPatience   = 3 * time.Second
@@ -102,33 +103,49 @@ func TestEveryOAuthFailureOfARefresh(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := setupSmartcar(t, withPatience(cmp.Or(trouble.patience, enoughPatience)))
-			b.family(car, otherCar)
 			b.smartcar.on(tokenEndpoint, trouble.answer)
 			b.unreachable.Store(trouble.refused)
-
-			status, err := b.RefreshTokens(t.Context(), contract.RefreshTokensInput{SmartcarVehicleID: car, Generation: 1})
-			requireTransient(t, err, trouble.errorType, trouble.pause)
-			require.Empty(t, status)
-			b.requireSilence(err.Error())
-			require.Contains(t, b.logs.String(), car)
-
-			calls, attempts := int64(1), []string{"failed"}
-			if trouble.unknown {
-				calls, attempts = 2, []string{"unfinished"}
-			}
-			require.Equal(t, calls, b.oauth.refreshes.Load())
-			require.Equal(t, attempts, texts(t, b.url, refreshAttempts))
-			for _, vehicle := range []string{car, otherCar} {
-				status := b.status(vehicle)
-				require.Equal(t, db.StateConnected, status.State)
-				require.Equal(t, trouble.lastError, status.LastError)
-				require.True(t, status.Valid)
-				require.EqualValues(t, 1, status.Generation)
-				require.Empty(t, b.notices(vehicle))
-			}
-			require.Equal(t, firstRefresh, b.nextRefreshToken(car))
+			b.requireRefreshFails(trouble)
+		})
+		t.Run(name+" after an answer that was lost", func(t *testing.T) {
+			t.Parallel()
+			b := setupSmartcar(t, withPatience(cmp.Or(trouble.patience, enoughPatience)))
+			b.smartcar.on(tokenEndpoint, func(w http.ResponseWriter, r *http.Request) {
+				b.unreachable.Store(trouble.refused)
+				reset(w, r)
+			}, trouble.answer)
+			both := trouble
+			both.unknown = true // whatever the second answer says, the first one may have brought a pair
+			b.requireRefreshFails(both)
 		})
 	}
+}
+
+// requireRefreshFails requires that a refresh comes to what the trouble says, and changes nothing.
+func (b *connected) requireRefreshFails(trouble oauthTrouble) {
+	t := b.t
+	t.Helper()
+	b.family(car, otherCar)
+	status, err := b.RefreshTokens(t.Context(), contract.RefreshTokensInput{SmartcarVehicleID: car, Generation: 1})
+	calls, attempts, pause := int64(1), []string{"failed"}, trouble.pause
+	if trouble.unknown {
+		calls, attempts, pause = 2, []string{"unfinished"}, min(trouble.pause, repeatWithin)
+	}
+	requireTransient(t, err, trouble.errorType, pause)
+	require.Empty(t, status)
+	b.requireSilence(err.Error())
+	require.Contains(t, b.logs.String(), car)
+	require.Equal(t, calls, b.oauth.refreshes.Load())
+	require.Equal(t, attempts, texts(t, b.url, refreshAttempts))
+	for _, vehicle := range []string{car, otherCar} {
+		status := b.status(vehicle)
+		require.Equal(t, db.StateConnected, status.State)
+		require.Equal(t, trouble.lastError, status.LastError)
+		require.True(t, status.Valid)
+		require.EqualValues(t, 1, status.Generation)
+		require.Empty(t, b.notices(vehicle))
+	}
+	require.Equal(t, firstRefresh, b.nextRefreshToken(car))
 }
 
 // nextRefreshToken is the one that the next refresh of a vehicle's family would use.
@@ -188,11 +205,17 @@ func TestARefreshThatIsRefused(t *testing.T) {
 	}
 }
 
-// refreshElsewhere takes the lock away from the refresh that is under way, as a lost connection does, and stores another pair.
-func (b *connected) refreshElsewhere(ctx context.Context) {
+// loseLocks takes every family's lock away from whoever holds it.
+func (b *connected) loseLocks() {
+	b.t.Helper()
 	texts(b.t, b.url, `SELECT pg_terminate_backend(pid)::text FROM pg_locks JOIN pg_class ON oid = relation
 		WHERE relname = 'smartcar_tokens' AND mode = 'RowShareLock'
 			AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND pid <> pg_backend_pid()`)
+}
+
+// refreshElsewhere takes the lock away from the refresh that is under way, as a lost connection does, and stores another pair.
+func (b *connected) refreshElsewhere(ctx context.Context) {
+	b.loseLocks()
 	_, err := b.vault.Refresh(ctx, db.RefreshRequest{SmartcarVehicleID: otherCar, Generation: 1},
 		func(context.Context, string) (db.TokenPair, error) {
 			return db.TokenPair{AccessToken: hush, RefreshToken: hush + "-refresh-other", ExpiresIn: time.Hour}, nil

@@ -200,14 +200,19 @@ func (a *Activities) freshToken(ctx context.Context, grant grant, refused bool) 
 
 // exchangeRefreshToken trades a refresh token for a new pair. A call whose outcome is
 // unknown is repeated at once with the same token, which Smartcar takes for a minute
-// after its use. Source: Smartcar, "Lifetimes and rotation".
+// after its use. What the repetition is answered says nothing of the first call.
+// Source: Smartcar, "Lifetimes and rotation".
 func (a *Activities) exchangeRefreshToken(ctx context.Context, refreshToken string) (db.TokenPair, error) {
 	pair, err := a.deps.OAuth.Refresh(ctx, smartcar.Token(refreshToken))
-	if call, isCall := errors.AsType[*smartcar.CallError](err); isCall && call.UnknownOutcome {
+	call, isCall := errors.AsType[*smartcar.CallError](err)
+	mayBeUsed := isCall && call.UnknownOutcome
+	if mayBeUsed {
 		pair, err = a.deps.OAuth.Refresh(ctx, smartcar.Token(refreshToken))
 	}
 	if err != nil {
-		return db.TokenPair{}, refreshFault(err)
+		fault := refreshFault(err)
+		fault.UnknownOutcome = fault.UnknownOutcome || mayBeUsed
+		return db.TokenPair{}, fault
 	}
 	return tokenPair(pair), nil
 }
