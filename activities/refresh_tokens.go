@@ -65,15 +65,16 @@ func (a *Activities) RefreshTokens(ctx context.Context, input contract.RefreshTo
 	return described, nil
 }
 
-// RecoverRefreshes finishes what a process that died has left: calls to Smartcar
-// whose answer, and with it the new pair, was lost. The same old token is used again
-// at once, while Smartcar still takes it. It does not need Temporal, which may be
-// away, or slow to notice. What cannot be recovered now is left to TokenRefresh.
+// RecoverRefreshes finishes calls to Smartcar whose answer, and with it the new pair,
+// was lost, by whomever they were made: a process that died, or one that goes on to
+// something else, as a poll does. The same old token is used again while Smartcar still
+// takes it. It is for every worker to do every few seconds, and does not need Temporal,
+// which may be away, or slow to notice. What cannot be recovered is left to TokenRefresh.
 func (a *Activities) RecoverRefreshes(ctx context.Context) error {
 	if a.deps.Vault == nil || a.deps.OAuth == nil {
 		return nil
 	}
-	unfinished, err := a.deps.Vault.UnfinishedRefreshes(ctx, a.deps.Clock().Add(-longestGrace))
+	unfinished, err := a.deps.Vault.UnfinishedRefreshes(ctx, a.deps.Clock(), longestGrace)
 	if err != nil {
 		return err
 	}
@@ -82,15 +83,19 @@ func (a *Activities) RecoverRefreshes(ctx context.Context) error {
 	for _, refresh := range unfinished {
 		group.Go(func() error {
 			vehicle := slog.String("vehicleId", refresh.SmartcarVehicleID)
-			_, err := a.deps.Vault.Refresh(ctx, db.RefreshRequest{
-				SmartcarVehicleID: refresh.SmartcarVehicleID, Generation: refresh.Generation,
+			status, err := a.deps.Vault.Refresh(ctx, db.RefreshRequest{
+				SmartcarVehicleID: refresh.SmartcarVehicleID, TokenID: refresh.TokenID, Generation: refresh.Generation,
+				EvenIfInvalid: true, // as the call was that is made again, if it was made at all
 			}, a.exchangeRefreshToken)
-			if err != nil {
+			switch {
+			case err != nil:
 				a.deps.Logger.Warn(logRefreshNotRecovered, vehicle, slog.String("error", err.Error()))
-				return nil // for TokenRefresh to go on with
+			case !status.Valid:
+				a.deps.Logger.Warn(logReauthRequired, vehicle)
+			default:
+				a.deps.Logger.Info(logRefreshRecovered, vehicle)
 			}
-			a.deps.Logger.Info(logRefreshRecovered, vehicle)
-			return nil
+			return nil // for TokenRefresh to go on with
 		})
 	}
 	return errors.Join(group.Wait(), ctx.Err())

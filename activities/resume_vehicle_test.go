@@ -2,6 +2,7 @@ package activities_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -134,7 +135,8 @@ func TestTheStatusOfTokensFollowsTheVehicle(t *testing.T) {
 // TestWhatAProcessThatDiedHasLeftIsFinished: the call that had no end is made again with the same token.
 func TestWhatAProcessThatDiedHasLeftIsFinished(t *testing.T) {
 	t.Parallel()
-	b := setupSmartcar(t)
+	var passed time.Duration
+	b := setupSmartcar(t, func(b *connected) { b.deps.Clock = func() time.Time { return time.Now().Add(passed) } })
 	b.family(car, otherCar)
 	b.smartcar.on(tokenEndpoint, reset)
 	_, err := b.RefreshTokens(t.Context(), contract.RefreshTokensInput{SmartcarVehicleID: car, Generation: 1})
@@ -142,6 +144,7 @@ func TestWhatAProcessThatDiedHasLeftIsFinished(t *testing.T) {
 	require.NoError(t, b.RecoverRefreshes(t.Context()), "what cannot be recovered now is left to TokenRefresh")
 	b.smartcar.on(tokenEndpoint, b.smartcar.nextPair)
 	b.smartcar.forget()
+	passed = 20 * time.Second
 	for range 2 {
 		require.NoError(t, b.RecoverRefreshes(t.Context()))
 	}

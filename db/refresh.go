@@ -39,7 +39,7 @@ var ErrRefreshRefused = errors.New("the refresh token was refused")
 type RefreshError struct {
 	Kind string
 	// UnknownOutcome is true when Smartcar may have rotated the token though its answer did
-	// not arrive: the attempt then stays without an end until a later one has its own.
+	// not arrive: the attempt then stays without an end until a later one brings a pair, or a refusal.
 	UnknownOutcome bool
 	Err            error
 }
@@ -57,6 +57,9 @@ type Exchange func(ctx context.Context, refreshToken string) (TokenPair, error)
 // RefreshRequest says whose tokens are to be fresh.
 type RefreshRequest struct {
 	SmartcarVehicleID string
+	// TokenID is the family that Generation counts in; when the vehicle has another one by now,
+	// nothing is refreshed. Zero means whichever it has.
+	TokenID int64
 	// Generation is the pair that the caller found wanting; a family that has a later one by
 	// now has been refreshed by somebody else, and is left alone. Zero means any.
 	Generation int64
@@ -76,7 +79,7 @@ type RefreshRequest struct {
 // come back as they are; nothing but a refusal changes the vehicles' state.
 func (v *Vault) Refresh(ctx context.Context, request RefreshRequest, exchange Exchange) (TokenStatus, error) {
 	status, err := v.TokenStatus(ctx, request.SmartcarVehicleID)
-	if err != nil || status.TokenID == 0 {
+	if err != nil || status.TokenID == 0 || (request.TokenID != 0 && request.TokenID != status.TokenID) {
 		return status, err
 	}
 	if request.Generation == 0 {
@@ -168,14 +171,9 @@ func (r *refreshAttempt) ask(ctx context.Context, queries *dbsqlc.Queries, row d
 
 // begin commits the attempt on a connection of its own, beside the transaction with the lock.
 func (r *refreshAttempt) begin(ctx context.Context) error {
-	now := r.vault.clock()
-	queries := r.vault.store.queries
-	err := queries.AbandonRefreshes(ctx, dbsqlc.AbandonRefreshesParams{TokenID: r.tokenID, FinishedAt: &now})
-	if err != nil {
-		return translate("close abandoned attempts", err)
-	}
-	r.id, err = queries.BeginRefresh(ctx, dbsqlc.BeginRefreshParams{
-		TokenID: r.tokenID, Generation: r.generation, StartedAt: now,
+	var err error
+	r.id, err = r.vault.store.queries.BeginRefresh(ctx, dbsqlc.BeginRefreshParams{
+		TokenID: r.tokenID, Generation: r.generation, StartedAt: r.vault.clock(),
 	})
 	return translate("begin refresh", err)
 }
@@ -288,6 +286,12 @@ func (r *refreshAttempt) finish(ctx context.Context, queries *dbsqlc.Queries, ou
 	err := queries.FinishRefresh(ctx, dbsqlc.FinishRefreshParams{ID: r.id, FinishedAt: &now, Outcome: &outcome})
 	if err != nil {
 		return translate("end refresh", err)
+	}
+	if outcome != refreshFailed { // then what became of the calls before it is as unknown as it was
+		err := queries.AbandonRefreshes(ctx, dbsqlc.AbandonRefreshesParams{TokenID: r.tokenID, FinishedAt: &now})
+		if err != nil {
+			return translate("close abandoned attempts", err)
+		}
 	}
 	before := now.Add(-keptRefreshes)
 	err = queries.DeleteOldRefreshes(ctx, dbsqlc.DeleteOldRefreshesParams{TokenID: r.tokenID, Before: &before})

@@ -55,13 +55,15 @@ func (v *Vault) TokenStatus(ctx context.Context, smartcarVehicleID string) (Toke
 // UnfinishedRefresh is a call to Smartcar whose end is not known.
 type UnfinishedRefresh struct {
 	SmartcarVehicleID string
+	TokenID           int64
 	Generation        int64
 }
 
-// UnfinishedRefreshes lists one vehicle of each family whose last call began after
-// since and has no end: either it is under way now, or its process died.
-func (v *Vault) UnfinishedRefreshes(ctx context.Context, since time.Time) ([]UnfinishedRefresh, error) {
-	rows, err := v.store.queries.UnfinishedRefreshes(ctx, since)
+// UnfinishedRefreshes lists one vehicle of each family that is to be refreshed again
+// now, since a call that began no longer than grace ago has no end, and is not under
+// way: its process died, or its answer was lost.
+func (v *Vault) UnfinishedRefreshes(ctx context.Context, now time.Time, grace time.Duration) ([]UnfinishedRefresh, error) {
+	rows, err := v.store.queries.UnfinishedRefreshes(ctx, dbsqlc.UnfinishedRefreshesParams{Now: now, Since: now.Add(-grace)})
 	if err != nil {
 		return nil, translate("list unfinished refreshes", err)
 	}

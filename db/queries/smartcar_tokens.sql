@@ -55,7 +55,7 @@ WHERE id = @id;
 UPDATE smartcar_tokens SET last_error = @last_error, last_error_at = @failed_at, updated_at = now() WHERE id = @id;
 
 -- name: AbandonRefreshes :exec
--- Whoever does this holds the family's lock: attempts without an end belong to processes that are gone.
+-- Whoever does this holds the family's lock, and knows the end of a later attempt: what became of these does not matter any more.
 UPDATE smartcar_token_refreshes
 SET finished_at = @finished_at, outcome = 'unknown'
 WHERE token_id = @token_id AND finished_at IS NULL;
@@ -75,12 +75,37 @@ WHERE id = @id AND (finished_at IS NULL OR outcome = 'unknown');
 DELETE FROM smartcar_token_refreshes WHERE token_id = @token_id AND finished_at < @before;
 
 -- name: UnfinishedRefreshes :many
--- One vehicle of each family whose last call to Smartcar has no known end.
-SELECT DISTINCT ON (attempt.token_id) connection.smartcar_vehicle_id, attempt.generation
-FROM smartcar_token_refreshes AS attempt
-JOIN smartcar_vehicles AS connection ON connection.token_id = attempt.token_id
-WHERE attempt.finished_at IS NULL AND attempt.started_at > @since
-ORDER BY attempt.token_id, attempt.started_at;
+-- One vehicle of each family whose present pair was sent to Smartcar, nobody knows with what result. Whoever has a call
+-- under way holds the family's lock, and is not disturbed. The more tries there have been lately the longer the next one
+-- waits, and after five there is none: an outage is not to be answered with a storm.
+WITH sent AS (
+    SELECT attempt.token_id, max(attempt.generation)::bigint AS generation
+    FROM smartcar_token_refreshes AS attempt
+    WHERE attempt.finished_at IS NULL AND attempt.started_at > @since
+    GROUP BY attempt.token_id
+), due AS (
+    SELECT sent.token_id, sent.generation
+    FROM sent
+    CROSS JOIN LATERAL (
+        SELECT max(attempt.started_at) AS began_at FROM smartcar_token_refreshes AS attempt WHERE attempt.token_id = sent.token_id
+    ) AS latest
+    CROSS JOIN LATERAL (
+        SELECT count(*) AS number FROM smartcar_token_refreshes AS attempt
+        WHERE attempt.token_id = sent.token_id AND attempt.generation = sent.generation
+          AND attempt.started_at > latest.began_at - interval '4 minutes'
+    ) AS tries
+    WHERE tries.number < 5
+      AND latest.began_at <= sqlc.arg(now)::timestamptz - interval '15 seconds' * (tries.number - 1)
+), unheld AS (
+    SELECT family.id, family.generation
+    FROM smartcar_tokens AS family
+    JOIN due ON due.token_id = family.id AND due.generation = family.generation
+    FOR NO KEY UPDATE OF family SKIP LOCKED
+)
+SELECT DISTINCT ON (unheld.id) connection.smartcar_vehicle_id, unheld.id AS token_id, unheld.generation
+FROM unheld
+JOIN smartcar_vehicles AS connection ON connection.token_id = unheld.id
+ORDER BY unheld.id;
 
 -- name: KeysInUse :many
 SELECT key_id, count(*) AS rows FROM (

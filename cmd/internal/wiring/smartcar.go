@@ -17,8 +17,13 @@ import (
 	"github.com/milepost/milepost/db/keyset"
 )
 
-// keysetCheckPause is how often the keyset check is tried again while the database is away.
-const keysetCheckPause = time.Second
+const (
+	// keysetCheckPause is how often the keyset check is tried again while the database is away.
+	keysetCheckPause = time.Second
+	// recoveryInterval lets several tries fall into the minute for which Smartcar takes a used refresh token,
+	// and is longer than a process waits before it stores a pair again. Source: Smartcar, "Lifetimes and rotation".
+	recoveryInterval = 10 * time.Second
+)
 
 // Smartcar is everything that calls Smartcar, or keeps what such calls need.
 type Smartcar struct {
@@ -87,26 +92,48 @@ func (p *process) verifyKeysetAtStart(ctx context.Context) error {
 	return nil
 }
 
-// keepTokens does what must not wait for Temporal: it makes sure of the keyset, and
-// finishes refreshes that a process which died has left. It ends the process when
-// the keyset is wrong.
+// keepTokens does what must not wait for Temporal: it makes sure of the keyset, and in
+// every worker finishes, again and again, refreshes whose answer was lost. It ends the
+// process when the keyset is wrong.
 func (p *process) keepTokens(ctx context.Context) error {
-	for {
-		err := p.vault.Verify(ctx)
-		if errors.Is(err, db.ErrUndecryptable) {
+	for again := false; ; again = true {
+		wasAway, err := p.verifyKeyset(ctx)
+		if err != nil || ctx.Err() != nil || !p.options.Roles.Has(RoleWorker) {
 			return err
 		}
-		if err == nil && p.options.Roles.Has(RoleWorker) {
-			err = p.activities.RecoverRefreshes(ctx)
-		}
-		if err == nil {
+		// After an outage, processes that hold new pairs in memory store them first.
+		if (again || wasAway) && !pause(ctx, recoveryInterval) {
 			return nil
 		}
-		select {
-		case <-time.After(keysetCheckPause):
-		case <-ctx.Done():
-			return nil
+		for p.activities.RecoverRefreshes(ctx) == nil {
+			if !pause(ctx, recoveryInterval) {
+				return nil
+			}
 		}
+	}
+}
+
+// verifyKeyset waits until the database has said that the keyset is the right one, and says whether it was away before.
+func (p *process) verifyKeyset(ctx context.Context) (wasAway bool, err error) {
+	for {
+		err := p.vault.Verify(ctx)
+		if err == nil || errors.Is(err, db.ErrUndecryptable) {
+			return wasAway, err
+		}
+		wasAway = true
+		if !pause(ctx, keysetCheckPause) {
+			return wasAway, nil
+		}
+	}
+}
+
+// pause is false when ctx has ended.
+func pause(ctx context.Context, duration time.Duration) bool {
+	select {
+	case <-time.After(duration):
+		return true
+	case <-ctx.Done():
+		return false
 	}
 }
 

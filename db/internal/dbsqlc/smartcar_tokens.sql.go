@@ -21,7 +21,7 @@ type AbandonRefreshesParams struct {
 	TokenID    int64
 }
 
-// Whoever does this holds the family's lock: attempts without an end belong to processes that are gone.
+// Whoever does this holds the family's lock, and knows the end of a later attempt: what became of these does not matter any more.
 func (q *Queries) AbandonRefreshes(ctx context.Context, arg AbandonRefreshesParams) error {
 	_, err := q.db.Exec(ctx, abandonRefreshes, arg.FinishedAt, arg.TokenID)
 	return err
@@ -452,21 +452,52 @@ func (q *Queries) TokensUnderOtherKeys(ctx context.Context, arg TokensUnderOther
 }
 
 const unfinishedRefreshes = `-- name: UnfinishedRefreshes :many
-SELECT DISTINCT ON (attempt.token_id) connection.smartcar_vehicle_id, attempt.generation
-FROM smartcar_token_refreshes AS attempt
-JOIN smartcar_vehicles AS connection ON connection.token_id = attempt.token_id
-WHERE attempt.finished_at IS NULL AND attempt.started_at > $1
-ORDER BY attempt.token_id, attempt.started_at
+WITH sent AS (
+    SELECT attempt.token_id, max(attempt.generation)::bigint AS generation
+    FROM smartcar_token_refreshes AS attempt
+    WHERE attempt.finished_at IS NULL AND attempt.started_at > $1
+    GROUP BY attempt.token_id
+), due AS (
+    SELECT sent.token_id, sent.generation
+    FROM sent
+    CROSS JOIN LATERAL (
+        SELECT max(attempt.started_at) AS began_at FROM smartcar_token_refreshes AS attempt WHERE attempt.token_id = sent.token_id
+    ) AS latest
+    CROSS JOIN LATERAL (
+        SELECT count(*) AS number FROM smartcar_token_refreshes AS attempt
+        WHERE attempt.token_id = sent.token_id AND attempt.generation = sent.generation
+          AND attempt.started_at > latest.began_at - interval '4 minutes'
+    ) AS tries
+    WHERE tries.number < 5
+      AND latest.began_at <= $2::timestamptz - interval '15 seconds' * (tries.number - 1)
+), unheld AS (
+    SELECT family.id, family.generation
+    FROM smartcar_tokens AS family
+    JOIN due ON due.token_id = family.id AND due.generation = family.generation
+    FOR NO KEY UPDATE OF family SKIP LOCKED
+)
+SELECT DISTINCT ON (unheld.id) connection.smartcar_vehicle_id, unheld.id AS token_id, unheld.generation
+FROM unheld
+JOIN smartcar_vehicles AS connection ON connection.token_id = unheld.id
+ORDER BY unheld.id
 `
+
+type UnfinishedRefreshesParams struct {
+	Since time.Time
+	Now   time.Time
+}
 
 type UnfinishedRefreshesRow struct {
 	SmartcarVehicleID string
+	TokenID           int64
 	Generation        int64
 }
 
-// One vehicle of each family whose last call to Smartcar has no known end.
-func (q *Queries) UnfinishedRefreshes(ctx context.Context, since time.Time) ([]UnfinishedRefreshesRow, error) {
-	rows, err := q.db.Query(ctx, unfinishedRefreshes, since)
+// One vehicle of each family whose present pair was sent to Smartcar, nobody knows with what result. Whoever has a call
+// under way holds the family's lock, and is not disturbed. The more tries there have been lately the longer the next one
+// waits, and after five there is none: an outage is not to be answered with a storm.
+func (q *Queries) UnfinishedRefreshes(ctx context.Context, arg UnfinishedRefreshesParams) ([]UnfinishedRefreshesRow, error) {
+	rows, err := q.db.Query(ctx, unfinishedRefreshes, arg.Since, arg.Now)
 	if err != nil {
 		return nil, err
 	}
@@ -474,7 +505,7 @@ func (q *Queries) UnfinishedRefreshes(ctx context.Context, since time.Time) ([]U
 	var items []UnfinishedRefreshesRow
 	for rows.Next() {
 		var i UnfinishedRefreshesRow
-		if err := rows.Scan(&i.SmartcarVehicleID, &i.Generation); err != nil {
+		if err := rows.Scan(&i.SmartcarVehicleID, &i.TokenID, &i.Generation); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
