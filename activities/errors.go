@@ -26,10 +26,10 @@ const (
 
 	transientSmartcarUnavailable = "smartcar_unavailable"
 	transientRateLimited         = "smartcar_rate_limited"
-	transientCredentialsRefused  = "smartcar_credentials_refused" //nolint:gosec // a word for a failure
+	transientCredentialsRefused  = contract.ErrorCredentialsRefused
 	transientSmartcarRefused     = "smartcar_refused"
-	transientWrongKeyset         = "wrong_keyset"
-	transientNotConfigured       = "connect_not_configured"
+	transientWrongKeyset         = contract.ErrorWrongKeyset
+	transientNotConfigured       = contract.ErrorNotConfigured
 	transientNoticeNotTaken      = "notice_not_taken"
 )
 

@@ -59,7 +59,7 @@ func (a *Activities) LoadTokenStatus(ctx context.Context, input contract.LoadTok
 
 func (a *Activities) describeTokens(status db.TokenStatus) contract.TokenStatus {
 	described := contract.TokenStatus{
-		State: connectionState(status), Generation: status.Generation,
+		State: connectionState(status), TokenID: status.TokenID, Generation: status.Generation,
 		IssuedAt: status.IssuedAt, ExpiresAt: status.ExpiresAt, LastError: status.LastError,
 	}
 	if described.State == contract.ConnectionActive {

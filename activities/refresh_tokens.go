@@ -30,19 +30,25 @@ const (
 // was due is named by its generation, and a family at a later one is left alone.
 // Tried again for as long as Smartcar or the database is away, honouring Retry-After;
 // with the application's credentials refused, at long intervals. A refusal of the
-// owner's tokens is no error but the state reauth_required.
+// owner's tokens is no error but the state reauth_required; where there is nothing to
+// be kept fresh any more, the vehicle's state is all that comes back.
 func (a *Activities) RefreshTokens(ctx context.Context, input contract.RefreshTokensInput) (contract.TokenStatus, error) {
 	defer heartbeat(ctx)()
 	if a.deps.Vault == nil || a.deps.OAuth == nil {
 		return contract.TokenStatus{}, classify(errNotConfigured)
 	}
+	known, err := a.LoadTokenStatus(ctx, contract.LoadTokenStatusInput{SmartcarVehicleID: input.SmartcarVehicleID})
+	if err != nil || known.State == contract.ConnectionDisconnecting || known.State == contract.ConnectionEnded {
+		return known, err
+	}
 	status, err := a.deps.Vault.Refresh(ctx, db.RefreshRequest{
-		SmartcarVehicleID: input.SmartcarVehicleID, Generation: input.Generation, EvenIfInvalid: input.EvenIfInvalid,
+		SmartcarVehicleID: input.SmartcarVehicleID, TokenID: input.TokenID, Generation: input.Generation,
+		EvenIfInvalid: input.EvenIfInvalid,
 	}, a.exchangeRefreshToken)
 	vehicle := slog.String("vehicleId", input.SmartcarVehicleID)
 	switch {
-	case errors.Is(err, db.ErrNotFound):
-		return contract.TokenStatus{State: contract.ConnectionEnded}, nil
+	case errors.Is(err, db.ErrNotFound): // the family is gone; the vehicle may have another one
+		return a.LoadTokenStatus(ctx, contract.LoadTokenStatusInput{SmartcarVehicleID: input.SmartcarVehicleID})
 	case isOperatorsFault(err):
 		a.observeRefresh(ctx, RefreshCredentialsRefused)
 		a.deps.Logger.Error(logCredentialsRefused, vehicle, slog.String("error", err.Error()))

@@ -49,10 +49,12 @@ const (
 
 // TokenStatus is what TokenRefresh knows of its vehicle's tokens. No token is in it.
 type TokenStatus struct {
-	State      ConnectionState `json:"state"`
-	Generation int64           `json:"generation,omitempty"`
-	IssuedAt   time.Time       `json:"issuedAt,omitzero"`
-	ExpiresAt  time.Time       `json:"expiresAt,omitzero"`
+	State ConnectionState `json:"state"`
+	// TokenID is the family's id; Generation counts its pairs.
+	TokenID    int64     `json:"tokenId,omitempty"`
+	Generation int64     `json:"generation,omitempty"`
+	IssuedAt   time.Time `json:"issuedAt,omitzero"`
+	ExpiresAt  time.Time `json:"expiresAt,omitzero"`
 	// RefreshAt is when the next refresh is due.
 	RefreshAt time.Time `json:"refreshAt,omitzero"`
 	// LastError is the kind of the last failure, "" after a success.
@@ -62,7 +64,7 @@ type TokenStatus struct {
 // TokenRefreshStatus is the answer to QueryTokenRefreshStatus.
 type TokenRefreshStatus struct {
 	State TokenRefreshPhase `json:"state"`
-	// NextRefreshAt is zero while none is planned.
+	// NextRefreshAt is zero while none is planned; after one in vain it is when that is tried again.
 	NextRefreshAt time.Time `json:"nextRefreshAt,omitzero"`
 	LastRefreshAt time.Time `json:"lastRefreshAt,omitzero"`
 	ExpiresAt     time.Time `json:"expiresAt,omitzero"`
@@ -101,8 +103,23 @@ type RefreshTokensInput struct {
 	// Generation is the pair that is due; one that is later by now was refreshed for another
 	// vehicle of the family, and is left alone. Zero means whatever is there.
 	Generation int64 `json:"generation,omitempty"`
+	// TokenID is the family that Generation counts in; when the vehicle has another one by now,
+	// that is left alone, too. Zero means whichever it has.
+	TokenID int64 `json:"tokenId,omitempty"`
 	// EvenIfInvalid tries tokens that Smartcar has refused before.
 	EvenIfInvalid bool `json:"evenIfInvalid,omitempty"`
+}
+
+// The types of errors of activities that pass only when an operator has acted.
+const (
+	ErrorCredentialsRefused = "smartcar_credentials_refused" //nolint:gosec // a word for a failure
+	ErrorWrongKeyset        = "wrong_keyset"
+	ErrorNotConfigured      = "connect_not_configured"
+)
+
+// OperatorsErrors lists them.
+func OperatorsErrors() []string {
+	return []string{ErrorCredentialsRefused, ErrorWrongKeyset, ErrorNotConfigured}
 }
 
 // EndConnectionInput names a vehicle that is being disconnected.
