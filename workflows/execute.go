@@ -39,8 +39,15 @@ func isFinal(err error) bool {
 
 // callSmartcar runs an activity that asks Smartcar, for as long as it takes.
 func callSmartcar[Input, Output any](ctx workflow.Context, activity string, input Input) (Output, error) {
+	return callUnder[Input, Output](ctx, smartcarCall(), activity, input)
+}
+
+// callUnder runs an ordinary activity under the given policy.
+func callUnder[Input, Output any](
+	ctx workflow.Context, policy workflow.ActivityOptions, activity string, input Input,
+) (Output, error) {
 	var output Output
-	calling := workflow.WithActivityOptions(ctx, smartcarCall())
+	calling := workflow.WithActivityOptions(ctx, policy)
 	err := workflow.ExecuteActivity(calling, activity, input).Get(calling, &output)
 	return output, err
 }

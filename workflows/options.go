@@ -54,6 +54,15 @@ func smartcarCall() workflow.ActivityOptions {
 	}
 }
 
+// fewTries is smartcarCall for a workflow that listens between the tries: it gets
+// trouble back soon, and at once what only an operator can put right.
+func fewTries() workflow.ActivityOptions {
+	options := smartcarCall()
+	options.RetryPolicy.MaximumAttempts = 3
+	options.RetryPolicy.NonRetryableErrorTypes = contract.OperatorsErrors()
+	return options
+}
+
 // overDays is for what another program must take. Source: Standard Webhooks, which
 // asks for retries over several days.
 func overDays() workflow.ActivityOptions {

@@ -1,8 +1,11 @@
 package workflows
 
 import (
+	"cmp"
+	"errors"
 	"time"
 
+	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/milepost/milepost/workflows/contract"
@@ -11,6 +14,16 @@ import (
 // recheckReauthentication bounds the wait for an owner's signal: the database is
 // looked at again, in case it was never sent.
 const recheckReauthentication = 24 * time.Hour
+
+// The pauses after refreshes in vain: each one in a row doubles them.
+const (
+	firstRefreshPause   = 5 * time.Second
+	longestRefreshPause = 5 * time.Minute
+	mostDoublings       = 6
+)
+
+// refreshTimedOut is shown of a refresh whose worker fell silent.
+const refreshTimedOut = "timed_out"
 
 // TokenRefresh keeps the tokens of one vehicle fresh for as long as it is connected.
 // The database says how things stand; a signal only tells that there is something
@@ -29,7 +42,16 @@ type tokenRefresh struct {
 	// refreshNow is set until a refresh has answered it; reload when the database holds something new.
 	refreshNow, reload bool
 	tokens             contract.TokenStatus
+	trouble            refreshTrouble
 	status             contract.TokenRefreshStatus
+}
+
+// refreshTrouble is set while the last refresh was in vain.
+type refreshTrouble struct {
+	times int
+	again time.Time // when it is tried again
+	asked bool      // somebody has asked for it with refresh-now
+	kind  string
 }
 
 func (t *tokenRefresh) setup(ctx workflow.Context, input contract.TokenRefreshInput) error {
@@ -63,11 +85,17 @@ func (t *tokenRefresh) run(ctx workflow.Context) (contract.TokenRefreshResult, e
 		if err := t.step(ctx); err != nil {
 			return contract.TokenRefreshResult{}, err
 		}
-		if t.tokens.State == contract.ConnectionEnded {
+		if t.tokens.State == contract.ConnectionEnded && !t.isToldMore(ctx) {
 			t.show(ctx, contract.PhaseEnded)
 			return contract.TokenRefreshResult{State: t.tokens.State, Refreshes: t.status.Refreshes}, nil
 		}
 	}
+}
+
+// isToldMore looks for signals that arrived during the last step: the vehicle may have been connected again.
+func (t *tokenRefresh) isToldMore(ctx workflow.Context) bool {
+	t.drain()
+	return t.reload && isChanged(ctx, changeDrainBeforeEnd)
 }
 
 // step does the one thing that is to be done next.
@@ -79,18 +107,16 @@ func (t *tokenRefresh) step(ctx workflow.Context) error {
 	case contract.ConnectionDisconnecting:
 		return t.disconnect(ctx)
 	case contract.ConnectionReauthRequired:
-		if t.refreshNow {
-			return t.refresh(ctx)
+		if t.refreshNow || t.trouble.asked {
+			return t.refreshAt(ctx, t.trouble.again, contract.PhaseRefreshing)
 		}
 		t.show(ctx, contract.PhaseReauthRequired)
 		return t.wait(ctx, recheckReauthentication)
 	case contract.ConnectionActive:
-		due := t.tokens.RefreshAt.Sub(workflow.Now(ctx))
-		if t.refreshNow || due <= 0 {
-			return t.refresh(ctx)
+		if t.trouble.times > 0 {
+			return t.refreshAt(ctx, t.trouble.again, contract.PhaseRefreshing)
 		}
-		t.show(ctx, contract.PhaseSleeping)
-		return t.wait(ctx, due)
+		return t.refreshAt(ctx, t.tokens.RefreshAt, contract.PhaseSleeping)
 	case contract.ConnectionEnded:
 		return nil
 	default:
@@ -105,28 +131,58 @@ func (t *tokenRefresh) load(ctx workflow.Context) error {
 		return err
 	}
 	t.reload = false
+	if loaded.State != t.tokens.State || loaded.TokenID != t.tokens.TokenID || loaded.Generation != t.tokens.Generation {
+		t.trouble = refreshTrouble{} // somebody else was not in vain
+	}
 	t.tokens = loaded
 	return nil
 }
 
-// refresh waits for as long as the refresh takes: trouble shows as a pending activity.
+// refreshAt refreshes when it is time, or as soon as it is asked to, and until then is in the given phase.
+func (t *tokenRefresh) refreshAt(ctx workflow.Context, at time.Time, phase contract.TokenRefreshPhase) error {
+	due := at.Sub(workflow.Now(ctx))
+	if t.refreshNow || due <= 0 {
+		return t.refresh(ctx)
+	}
+	t.show(ctx, phase)
+	return t.wait(ctx, due)
+}
+
+// refresh takes a few tries. A run from before that waits for as long as it takes: its trouble shows as a pending activity.
 func (t *tokenRefresh) refresh(ctx workflow.Context) error {
 	t.show(ctx, contract.PhaseRefreshing)
-	forced := t.refreshNow
+	asked := t.refreshNow || t.trouble.asked
 	t.refreshNow = false
-	refreshed, err := callSmartcar[contract.RefreshTokensInput, contract.TokenStatus](
-		ctx, contract.RefreshTokensActivity, contract.RefreshTokensInput{
-			SmartcarVehicleID: t.input.SmartcarVehicleID, Generation: t.tokens.Generation,
-			EvenIfInvalid: forced && t.tokens.State == contract.ConnectionReauthRequired,
-		})
-	if err != nil {
-		return err
+	policy, listens := smartcarCall(), isChanged(ctx, changeListenBetweenTries)
+	if listens {
+		policy = fewTries()
 	}
-	if refreshed.Generation > t.tokens.Generation {
+	refreshed, err := callUnder[contract.RefreshTokensInput, contract.TokenStatus](
+		ctx, policy, contract.RefreshTokensActivity, contract.RefreshTokensInput{
+			SmartcarVehicleID: t.input.SmartcarVehicleID, TokenID: t.tokens.TokenID, Generation: t.tokens.Generation,
+			EvenIfInvalid: asked && t.tokens.State == contract.ConnectionReauthRequired,
+		})
+	switch {
+	case err != nil && listens && !isFinal(err):
+		t.inVain(ctx, err, asked)
+		return nil
+	case err != nil:
+		return err
+	case refreshed.Generation > t.tokens.Generation:
 		t.status.Refreshes++
 	}
-	t.tokens = refreshed
+	t.tokens, t.trouble = refreshed, refreshTrouble{}
 	return nil
+}
+
+// inVain plans the next tries; meanwhile signals are heard. What stands in the way is in the database, mostly.
+func (t *tokenRefresh) inVain(ctx workflow.Context, err error, asked bool) {
+	kind, pause := refreshTimedOut, min(firstRefreshPause<<min(t.trouble.times, mostDoublings), longestRefreshPause)
+	if application, found := errors.AsType[*temporal.ApplicationError](err); found {
+		kind, pause = application.Type(), max(pause, application.NextRetryDelay())
+	}
+	t.trouble = refreshTrouble{times: t.trouble.times + 1, again: workflow.Now(ctx).Add(pause), asked: asked, kind: kind}
+	t.reload = true
 }
 
 func (t *tokenRefresh) disconnect(ctx workflow.Context) error {
@@ -175,7 +231,7 @@ func (t *tokenRefresh) noted(signal string) {
 // which the next run reads first, and in the input.
 func (t *tokenRefresh) continueAsNew(ctx workflow.Context) error {
 	next := t.input
-	next.RefreshNow = t.refreshNow
+	next.RefreshNow = t.refreshNow || t.trouble.asked
 	next.Refreshes = t.status.Refreshes
 	return workflow.NewContinueAsNewError(ctx, contract.TokenRefreshWorkflow, next)
 }
@@ -186,13 +242,16 @@ func (t *tokenRefresh) show(ctx workflow.Context, phase contract.TokenRefreshPha
 	t.status.NextRefreshAt = t.tokens.RefreshAt
 	t.status.LastRefreshAt = t.tokens.IssuedAt
 	t.status.ExpiresAt = t.tokens.ExpiresAt
-	t.status.LastError = t.tokens.LastError
-	details := "**" + string(phase) + "**"
-	if phase == contract.PhaseSleeping {
-		details += ", next refresh " + t.tokens.RefreshAt.UTC().Format(time.RFC3339)
+	t.status.LastError = cmp.Or(t.tokens.LastError, t.trouble.kind)
+	if t.trouble.times > 0 {
+		t.status.NextRefreshAt = t.trouble.again
 	}
-	if t.tokens.LastError != "" {
-		details += ", last error: " + t.tokens.LastError
+	details := "**" + string(phase) + "**"
+	if phase == contract.PhaseSleeping || t.trouble.times > 0 {
+		details += ", next refresh " + t.status.NextRefreshAt.UTC().Format(time.RFC3339)
+	}
+	if t.status.LastError != "" {
+		details += ", last error: " + t.status.LastError
 	}
 	workflow.SetCurrentDetails(ctx, details)
 }

@@ -27,6 +27,9 @@ type tokenBundle struct {
 	stored contract.TokenStatus
 	// refreshes and refreshedAt are what the activity was asked for.
 	refreshes []contract.RefreshTokensInput
+	// vain is what so many refreshes fail with.
+	vain      error
+	vainTimes int
 	ended     int
 }
 
@@ -46,6 +49,10 @@ func setupTokens(t *testing.T) *tokenBundle {
 	register(b.TestWorkflowEnvironment, contract.RefreshTokensActivity,
 		func(_ context.Context, input contract.RefreshTokensInput) (contract.TokenStatus, error) {
 			b.refreshes = append(b.refreshes, input)
+			if b.vainTimes--; b.vainTimes >= 0 {
+				b.stored.LastError = lastError
+				return contract.TokenStatus{}, b.vain
+			}
 			if b.stored.Generation == input.Generation {
 				b.stored = b.issued(input.Generation + 1)
 			}
