@@ -25,6 +25,8 @@ type Deps struct {
 	Observer Observer
 	// PollObserver is told of every poll; nil means nobody is.
 	PollObserver PollObserver
+	// OperatorObserver is told when only an operator can help; nil means nobody is.
+	OperatorObserver OperatorObserver
 
 	// Vault keeps tokens; without one nothing that needs tokens works.
 	Vault *db.Vault
@@ -72,6 +74,21 @@ type PollObserver interface {
 	VehiclePolled(ctx context.Context, outcome contract.PollOutcome)
 }
 
+// OperatorObserver counts what only an operator can put right.
+type OperatorObserver interface {
+	// OperatorNeeded is called whenever Smartcar has refused the application itself.
+	OperatorNeeded(ctx context.Context, refusal Refusal)
+}
+
+// Refusal is why Smartcar refuses the application.
+type Refusal string
+
+// Why Smartcar refuses the application.
+const (
+	RefusalCredentials Refusal = "credentials"
+	RefusalPlan        Refusal = "plan"
+)
+
 // RefreshResult is what an attempt to have tokens refreshed came to.
 type RefreshResult string
 
@@ -109,7 +126,11 @@ func New(deps Deps) (*Activities, error) {
 	if deps.Jitter == nil {
 		deps.Jitter = jitter
 	}
-	return &Activities{deps: deps}, nil
+	a := &Activities{deps: deps}
+	if deps.OAuth != nil {
+		a.deps.OAuth = watchedOAuth{OAuth: deps.OAuth, refused: a.operatorNeeded}
+	}
+	return a, nil
 }
 
 // Register makes the activities that touch only the database, or the application,
@@ -183,6 +204,21 @@ func (a *Activities) observeRefresh(ctx context.Context, result RefreshResult) {
 	if a.deps.Observer != nil {
 		a.deps.Observer.TokensRefreshed(ctx, result)
 	}
+}
+
+// operatorNeeded tells of errors that are an operator's to put right, and of no others.
+func (a *Activities) operatorNeeded(ctx context.Context, err error) {
+	if !isOperatorsFault(err) {
+		return
+	}
+	refusal, event := RefusalCredentials, logCredentialsRefused
+	if errors.Is(err, smartcar.ErrBilling) {
+		refusal, event = RefusalPlan, logPlanRefused
+	}
+	if a.deps.OperatorObserver != nil {
+		a.deps.OperatorObserver.OperatorNeeded(ctx, refusal)
+	}
+	a.deps.Logger.Error(event, slog.String("error", err.Error()))
 }
 
 func (a *Activities) observeNotice(ctx context.Context, delivered bool) {

@@ -18,6 +18,7 @@ const (
 	logTokensRefreshed     = "tokens.refreshed"
 	logReauthRequired      = "tokens.reauth_required"
 	logCredentialsRefused  = "smartcar.credentials_refused" //nolint:gosec // a name
+	logPlanRefused         = "smartcar.plan_refused"
 	logRefreshFailed       = "tokens.refresh_failed"
 	logRefreshRecovered    = "tokens.refresh_recovered"
 	logRefreshNotRecovered = "tokens.refresh_not_recovered"
@@ -49,12 +50,12 @@ func (a *Activities) RefreshTokens(ctx context.Context, input contract.RefreshTo
 	switch {
 	case errors.Is(err, db.ErrNotFound): // the family is gone; the vehicle may have another one
 		return a.LoadTokenStatus(ctx, contract.LoadTokenStatusInput{SmartcarVehicleID: input.SmartcarVehicleID})
-	case isOperatorsFault(err):
-		a.observeRefresh(ctx, RefreshCredentialsRefused)
-		a.deps.Logger.Error(logCredentialsRefused, vehicle, slog.String("error", err.Error()))
-		return contract.TokenStatus{}, classify(err)
 	case err != nil:
-		a.observeRefresh(ctx, RefreshFailed)
+		result := RefreshFailed
+		if isOperatorsFault(err) {
+			result = RefreshCredentialsRefused
+		}
+		a.observeRefresh(ctx, result)
 		a.deps.Logger.Warn(logRefreshFailed, vehicle, slog.String("error", err.Error()))
 		return contract.TokenStatus{}, classify(err)
 	}

@@ -19,6 +19,27 @@ type OAuth interface {
 	Refresh(ctx context.Context, refreshToken smartcar.Token) (smartcar.TokenPair, error)
 }
 
+// watchedOAuth is an OAuth whose errors somebody is told of, whoever asks.
+type watchedOAuth struct {
+	OAuth
+
+	refused func(ctx context.Context, err error)
+}
+
+// Exchange implements OAuth.
+func (w watchedOAuth) Exchange(ctx context.Context, code smartcar.Token) (smartcar.TokenPair, error) {
+	pair, err := w.OAuth.Exchange(ctx, code)
+	w.refused(ctx, err)
+	return pair, err
+}
+
+// Refresh implements OAuth.
+func (w watchedOAuth) Refresh(ctx context.Context, refreshToken smartcar.Token) (smartcar.TokenPair, error) {
+	pair, err := w.OAuth.Refresh(ctx, refreshToken)
+	w.refused(ctx, err)
+	return pair, err
+}
+
 // ApplicationTokens gives the one token that v3 calls carry: smartcar.ApplicationTokens.
 type ApplicationTokens interface {
 	Token(ctx context.Context) (smartcar.Token, error)
@@ -134,21 +155,26 @@ func (a *Activities) withCredential(
 	if err != nil {
 		return err
 	}
+	watched := func(platform Platform, credential smartcar.Credential) error {
+		err := call(platform, credential)
+		a.operatorNeeded(ctx, err)
+		return err
+	}
 	if grant.api == db.APIv3 {
-		return a.withApplicationToken(ctx, grant, platform, call)
+		return a.withApplicationToken(ctx, grant, platform, watched)
 	}
 	token, err := a.freshToken(ctx, grant, false)
 	if err != nil {
 		return err
 	}
-	err = call(platform, smartcar.Credential{AccessToken: smartcar.Token(token.Token), UserID: grant.smartcarUserID})
+	err = watched(platform, smartcar.Credential{AccessToken: smartcar.Token(token.Token), UserID: grant.smartcarUserID})
 	if !errors.Is(err, smartcar.ErrUnauthorized) {
 		return err
 	}
 	if token, err = a.freshToken(ctx, grant, true); err != nil {
 		return err
 	}
-	return call(platform, smartcar.Credential{AccessToken: smartcar.Token(token.Token), UserID: grant.smartcarUserID})
+	return watched(platform, smartcar.Credential{AccessToken: smartcar.Token(token.Token), UserID: grant.smartcarUserID})
 }
 
 func (a *Activities) withApplicationToken(
@@ -161,6 +187,7 @@ func (a *Activities) withApplicationToken(
 	for range 2 {
 		var token smartcar.Token
 		if token, err = a.deps.ApplicationTokens.Token(ctx); err != nil {
+			a.operatorNeeded(ctx, err)
 			return err
 		}
 		err = call(platform, smartcar.Credential{AccessToken: token, UserID: grant.smartcarUserID})
@@ -169,6 +196,7 @@ func (a *Activities) withApplicationToken(
 		}
 		a.deps.ApplicationTokens.Drop(token)
 	}
+	a.operatorNeeded(ctx, errApplicationTokenRefused)
 	return errApplicationTokenRefused
 }
 

@@ -1,6 +1,7 @@
 package deploy_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -11,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.yaml.in/yaml/v3"
 
+	"github.com/milepost/milepost/activities"
 	"github.com/milepost/milepost/workflows/contract"
 )
 
@@ -186,6 +188,13 @@ func TestAnAlertOnASingleFailureSeesTheFirstOne(t *testing.T) {
 		}
 	}
 	require.Subset(t, found, []string{"MilepostEventsFail", "MilepostNoticesGivenUp", "MilepostPollsNeedOperator"})
+}
+
+func TestEveryRefusalOfTheApplicationRaisesAnAlert(t *testing.T) {
+	t.Parallel()
+	for _, refusal := range []activities.Refusal{activities.RefusalCredentials, activities.RefusalPlan} {
+		require.Contains(t, read(t, "prometheus/alerts.yaml"), fmt.Sprintf(`increase(milepost_application_refused_total{reason=%q}`, refusal))
+	}
 }
 
 // settings are the environment variables that the program's configuration names.

@@ -21,12 +21,13 @@ type EventMetrics struct {
 	tokens  metric.Int64Counter
 	notices metric.Int64Counter
 	polls   metric.Int64Counter
+	refused metric.Int64Counter
 }
 
 // NewEventMetrics makes the instruments.
 func NewEventMetrics(meter metric.Meter) (*EventMetrics, error) {
 	metrics := &EventMetrics{}
-	var faults [6]error
+	var faults [7]error
 	metrics.closed, faults[0] = meter.Int64Counter("milepost_events_closed",
 		metric.WithDescription("Events closed, by outcome or failure class."))
 	metrics.depth, faults[1] = meter.Int64Gauge("milepost_backlog_depth",
@@ -39,7 +40,14 @@ func NewEventMetrics(meter metric.Meter) (*EventMetrics, error) {
 		metric.WithDescription("Notices to the application that were delivered, or given up."))
 	metrics.polls, faults[5] = meter.Int64Counter("milepost_polls",
 		metric.WithDescription("Polls of vehicles that should have been heard from, by what they came to."))
+	metrics.refused, faults[6] = meter.Int64Counter("milepost_application_refused",
+		metric.WithDescription("Calls that Smartcar refused because of the application's credentials or plan."))
 	return metrics, errors.Join(faults[:]...)
+}
+
+// OperatorNeeded counts one call that was refused because of the application itself.
+func (m *EventMetrics) OperatorNeeded(ctx context.Context, refusal activities.Refusal) {
+	m.refused.Add(ctx, 1, metric.WithAttributes(attribute.String("reason", string(refusal))))
 }
 
 // TokensRefreshed counts one attempt to have tokens refreshed.

@@ -156,7 +156,8 @@ func (p *process) addConnect(deps *api.Deps) {
 func (p *process) newActivities() (*activities.Activities, error) {
 	settings := p.options.Config
 	deps := activities.Deps{
-		Store: p.store, Logger: p.logger, Observer: p.events, PollObserver: p.events, Vault: p.vault, Workflows: p.temporal,
+		Store: p.store, Logger: p.logger, Observer: p.events, PollObserver: p.events, OperatorObserver: p.events,
+		Vault: p.vault, Workflows: p.temporal,
 		WebhookID: settings.WebhookID, Refreshing: activities.Refreshing(settings.TokenRefresh),
 		Mode: smartcar.Mode(strings.ToUpper(settings.Mode)), ShortestOutage: settings.ShortestOutage, PollLimits: smartcar.BudgetLimits{
 			Burst: settings.PollBurst, RefillInterval: settings.PollRefill,
