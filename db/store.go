@@ -45,6 +45,7 @@ func Open(ctx context.Context, config Config) (*Store, error) {
 		poolConfig.MaxConns = config.MaxConnections
 	}
 	poolConfig.ConnConfig.ConnectTimeout = cmp.Or(config.ConnectTimeout, defaultConnectTimeout)
+	poolConfig.ConnConfig.DialFunc = newDialer().DialContext
 	pool, err := pgxpool.NewWithConfig(ctx, poolConfig)
 	if err != nil {
 		return nil, translate("open pool", err)

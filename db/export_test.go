@@ -1,0 +1,4 @@
+package db
+
+// NewDialer shows tests how connections are made.
+var NewDialer = newDialer
