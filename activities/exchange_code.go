@@ -35,11 +35,12 @@ func (a *Activities) ExchangeCode(ctx context.Context, input contract.ExchangeCo
 		pair, err := a.deps.OAuth.Exchange(ctx, smartcar.Token(code))
 		return tokenPair(pair), err
 	})
-	if err == nil {
+	// A code that was refused may have been used by another try, whose pair is stored by now.
+	if err == nil || errors.Is(err, smartcar.ErrInvalidGrant) {
 		consent, err = a.consent(ctx, input.ConsentID)
 	}
 	// The callback of a consent may have brought no code: whoever wrote it, there is nothing to exchange.
-	if errors.Is(err, smartcar.ErrInvalidGrant) || (err == nil && consent.TokenID == 0) {
+	if err == nil && consent.TokenID == 0 {
 		return contract.ExchangeCodeResult{Refused: contract.ReasonCodeExpired}, nil
 	}
 	if isOperatorsFault(err) {

@@ -272,3 +272,29 @@ func TestACodeThatIsNotTakenIsShownToTheOwner(t *testing.T) {
 	require.Equal(t, "0", b.count("smartcar_consents WHERE code IS NOT NULL"))
 	b.requireSilence(fmt.Sprint(result))
 }
+
+// TestACodeThatAnotherTryHasUsedIsNotExpired: whoever loses its lock with its connection may find the code used.
+func TestACodeThatAnotherTryHasUsedIsNotExpired(t *testing.T) {
+	t.Parallel()
+	b := setupSmartcar(t)
+	consent := b.consent(driver, db.APIv2)
+	b.smartcar.on(tokenEndpoint, func(w http.ResponseWriter, r *http.Request) {
+		texts(t, b.url, `SELECT pg_terminate_backend(pid)::text FROM pg_locks JOIN pg_class ON oid = relation
+			WHERE relname = 'smartcar_consents' AND mode = 'RowShareLock'
+				AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND pid <> pg_backend_pid()`)
+		err := b.vault.ExchangeCode(r.Context(), consent.ID, func(context.Context, string) (db.TokenPair, error) {
+			return db.TokenPair{AccessToken: hush, RefreshToken: hush + "-refresh-other", ExpiresIn: time.Hour}, nil
+		})
+		if err != nil {
+			t.Errorf("exchange elsewhere: %v", err)
+		}
+		oauthFailure(400, "invalid_grant")(w, r)
+	})
+	result, err := b.ExchangeCode(t.Context(), contract.ExchangeCodeInput{ConsentID: consent.ID})
+	require.NoError(t, err)
+	require.Empty(t, result)
+	require.EqualValues(t, 1, b.oauth.exchanges.Load())
+	consent, err = b.vault.Consent(t.Context(), consent.ID)
+	require.NoError(t, err)
+	require.NotZero(t, consent.TokenID)
+}

@@ -174,40 +174,64 @@ func (v *Vault) Consent(ctx context.Context, id string) (Consent, error) {
 // ExchangeCode trades a consent's authorization code for the first pair of a token
 // family, under the consent's row lock, and stores both tokens before it returns. A
 // consent whose code has been exchanged already is left alone. A code is good for one
-// exchange: a pair that cannot be stored is stored again, for as long as this process lives.
+// exchange: ctx ends only what comes before it, and a pair that cannot be stored is
+// stored again, for as long as this process lives.
 func (v *Vault) ExchangeCode(ctx context.Context, consentID string, exchange Exchange) error {
+	release, err := v.hold(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
 	settle := context.WithoutCancel(ctx)
 	var obtained TokenPair
-	store := func(queries *dbsqlc.Queries) error {
-		consent, err := queries.LockConsent(settle, consentID)
-		if err != nil {
-			return translate("lock consent", err)
-		}
-		if consent.TokenID != nil || consent.Phase != ConsentAnswered || len(consent.Code) == 0 {
-			return nil
-		}
-		if obtained.AccessToken == "" {
-			code, err := v.open(consent.Code, codeBinding(consentID))
-			if err == nil {
-				obtained, err = exchange(settle, code)
-			}
-			if err != nil {
-				return &callerError{err: err}
-			}
-		}
-		tokenID, err := v.insertTokens(settle, queries, consent.UserID, obtained)
-		if err != nil {
+	err = v.store.inLastingTransaction(ctx, "exchange code", v.storeTimeout, func(queries *dbsqlc.Queries) error {
+		consent, err := lockConsentWithCode(ctx, queries, consentID)
+		if err != nil || consent.Code == nil {
 			return err
 		}
-		return translate("note exchanged code", queries.CodeExchanged(settle, dbsqlc.CodeExchangedParams{
-			ID: consentID, TokenID: &tokenID,
-		}))
-	}
-	err := v.store.inTransaction(ctx, "exchange code", store)
+		code, err := v.open(consent.Code, codeBinding(consentID))
+		if err == nil {
+			obtained, err = exchange(settle, code)
+		}
+		if err != nil {
+			return &callerError{err: err}
+		}
+		storing, cancel := context.WithTimeout(settle, v.storeTimeout)
+		defer cancel()
+		return v.storeExchanged(storing, queries, consent, obtained)
+	})
 	if err == nil || obtained.AccessToken == "" {
 		return err
 	}
-	return v.untilStored(settle, "store exchanged tokens", store)
+	return v.untilStored(settle, "store exchanged tokens", func(ctx context.Context, queries *dbsqlc.Queries) error {
+		consent, err := lockConsentWithCode(ctx, queries, consentID)
+		if err != nil || consent.Code == nil {
+			return err
+		}
+		return v.storeExchanged(ctx, queries, consent, obtained)
+	})
+}
+
+// lockConsentWithCode gives a consent without a code when there is nothing to exchange, or not any more.
+func lockConsentWithCode(ctx context.Context, queries *dbsqlc.Queries, consentID string) (dbsqlc.LockConsentRow, error) {
+	consent, err := queries.LockConsent(ctx, consentID)
+	if err != nil {
+		return consent, translate("lock consent", err)
+	}
+	if consent.TokenID != nil || consent.Phase != ConsentAnswered || len(consent.Code) == 0 {
+		consent.Code = nil
+	}
+	return consent, nil
+}
+
+func (v *Vault) storeExchanged(ctx context.Context, queries *dbsqlc.Queries, consent dbsqlc.LockConsentRow, pair TokenPair) error {
+	tokenID, err := v.insertTokens(ctx, queries, consent.UserID, pair)
+	if err != nil {
+		return err
+	}
+	return translate("note exchanged code", queries.CodeExchanged(ctx, dbsqlc.CodeExchangedParams{
+		ID: consent.ID, TokenID: &tokenID,
+	}))
 }
 
 // AddTokens stores a token family that was obtained elsewhere, for an owner, and gives its id.

@@ -25,12 +25,6 @@ const (
 // keptRefreshes is how long ended attempts are kept for people to look at.
 const keptRefreshes = 7 * 24 * time.Hour
 
-// The pace at which a pair that could not be stored is tried again.
-const (
-	firstStorePause   = 100 * time.Millisecond
-	longestStorePause = 5 * time.Second
-)
-
 // ErrRefreshRefused is what an Exchange wraps when Smartcar has said clearly that
 // the refresh token is not good any more.
 var ErrRefreshRefused = errors.New("the refresh token was refused")
@@ -101,12 +95,11 @@ func (v *Vault) RefreshFamily(ctx context.Context, tokenID, generation int64, ex
 }
 
 func (v *Vault) attempt(ctx context.Context, attempt refreshAttempt) error {
-	select {
-	case v.locks <- struct{}{}:
-	case <-ctx.Done():
-		return translate("await a connection", ctx.Err())
+	release, err := v.hold(ctx)
+	if err != nil {
+		return err
 	}
-	defer func() { <-v.locks }()
+	defer release()
 	attempt.vault = v
 	return attempt.run(ctx)
 }
@@ -125,11 +118,10 @@ type refreshAttempt struct {
 	fault      error // what the exchange answered instead of a pair
 }
 
-// run is done in one transaction, which holds the lock. It does not end with ctx:
-// once Smartcar has been asked, the answer must be kept.
+// run is done in one transaction, which holds the lock. It ends with ctx before
+// Smartcar is asked, and not after: the answer must be kept, and the lock with it.
 func (r *refreshAttempt) run(ctx context.Context) error {
-	settle := context.WithoutCancel(ctx)
-	err := r.vault.store.inTransaction(ctx, "refresh tokens", func(queries *dbsqlc.Queries) error {
+	err := r.vault.store.inLastingTransaction(ctx, "refresh tokens", r.vault.storeTimeout, func(queries *dbsqlc.Queries) error {
 		row, err := queries.LockTokens(ctx, r.tokenID)
 		if err != nil {
 			return translate("lock tokens", err)
@@ -138,7 +130,7 @@ func (r *refreshAttempt) run(ctx context.Context) error {
 			return nil
 		}
 		r.generation = row.Generation
-		return r.ask(settle, queries, row)
+		return r.ask(ctx, queries, row)
 	})
 	if err == nil {
 		return r.fault
@@ -146,7 +138,7 @@ func (r *refreshAttempt) run(ctx context.Context) error {
 	if r.receivedAt.IsZero() {
 		return errors.Join(r.fault, err)
 	}
-	return r.storeUntilDone(settle)
+	return r.storeUntilDone(context.WithoutCancel(ctx))
 }
 
 func (r *refreshAttempt) ask(ctx context.Context, queries *dbsqlc.Queries, row dbsqlc.LockTokensRow) error {
@@ -157,15 +149,18 @@ func (r *refreshAttempt) ask(ctx context.Context, queries *dbsqlc.Queries, row d
 	if err := r.begin(ctx); err != nil {
 		return err
 	}
-	r.pair, err = r.exchange(ctx, refreshToken)
+	settle := context.WithoutCancel(ctx)
+	r.pair, err = r.exchange(settle, refreshToken)
+	settle, cancel := context.WithTimeout(settle, r.vault.storeTimeout)
+	defer cancel()
 	switch {
 	case err == nil:
 		r.receivedAt = r.vault.clock()
-		return r.store(ctx, queries)
+		return r.store(settle, queries)
 	case errors.Is(err, ErrRefreshRefused):
-		return r.refused(ctx, queries, err)
+		return r.refused(settle, queries, err)
 	default:
-		return r.failed(ctx, queries, err)
+		return r.failed(settle, queries, err)
 	}
 }
 
@@ -216,28 +211,13 @@ func (r *refreshAttempt) store(ctx context.Context, queries *dbsqlc.Queries) err
 // storeUntilDone repeats a write that failed. The lock may be gone with the
 // connection; the order of the attempts then decides whose pair stays.
 func (r *refreshAttempt) storeUntilDone(ctx context.Context) error {
-	return r.vault.untilStored(ctx, "store tokens", func(queries *dbsqlc.Queries) error {
+	return r.vault.untilStored(ctx, "store tokens", func(ctx context.Context, queries *dbsqlc.Queries) error {
 		row, err := queries.LockTokens(ctx, r.tokenID)
 		if err != nil || row.RefreshID == r.id { // committed after all
 			return translate("lock tokens", err)
 		}
 		return r.store(ctx, queries)
 	})
-}
-
-// untilStored repeats a transaction while the database is away: what it writes
-// exists nowhere else. It ends with the process only.
-func (v *Vault) untilStored(ctx context.Context, name string, fn func(*dbsqlc.Queries) error) error {
-	pause := firstStorePause
-	for {
-		err := v.store.inTransaction(ctx, name, fn)
-		if !errors.Is(err, ErrUnavailable) && !errors.Is(err, ErrConflict) {
-			return err
-		}
-		timer := time.NewTimer(pause)
-		<-timer.C
-		pause = min(2*pause, longestStorePause)
-	}
 }
 
 // refused ends a family that Smartcar does not know any more, after a second look

@@ -84,3 +84,26 @@ func (s *Store) inTransaction(ctx context.Context, name string, fn func(*dbsqlc.
 	})
 	return translate(name, err)
 }
+
+// inLastingTransaction is inTransaction for what must be kept once it is there: ctx ends
+// the wait for a connection, and what fn does with it, but not the commit. That has the
+// given time, since a database may vanish without a word.
+func (s *Store) inLastingTransaction(
+	ctx context.Context, name string, timeout time.Duration, fn func(*dbsqlc.Queries) error,
+) error {
+	tx, err := s.pool.Begin(ctx)
+	if err != nil {
+		return translate(name, err)
+	}
+	end := func(how func(context.Context) error) error {
+		ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
+		defer cancel()
+		return how(ending)
+	}
+	// After the commit it does nothing, and where it fails the connection is closed, which does the same.
+	defer func() { _ = end(tx.Rollback) }()
+	if err := fn(s.queries.WithTx(tx)); err != nil {
+		return translate(name, err)
+	}
+	return translate(name, end(tx.Commit))
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"strconv"
 	"time"
 
@@ -30,18 +31,29 @@ type Vault struct {
 	store  *Store
 	cipher Cipher
 	clock  func() time.Time
+	logger *slog.Logger
+	// storeTimeout is shorter in tests.
+	storeTimeout time.Duration
 	// locks leaves connections for what is committed beside a held row lock.
 	locks chan struct{}
 }
 
-// NewVault makes a vault. The store ought to be one of its own: each refresh under
-// way holds a connection for as long as Smartcar takes to answer, and needs a second
-// one for moments. At most half of the pool's connections hold locks.
+// NewVault makes a vault. The store ought to be one of its own: each refresh and each
+// exchange of a code that is under way holds a connection for as long as Smartcar
+// takes to answer, and a refresh needs a second one for moments. At most half of the
+// pool's connections hold locks.
 func NewVault(store *Store, cipher Cipher) *Vault {
 	return &Vault{
-		store: store, cipher: cipher, clock: time.Now,
+		store: store, cipher: cipher, clock: time.Now, logger: slog.New(slog.DiscardHandler), storeTimeout: storeTimeout,
 		locks: make(chan struct{}, max(1, store.pool.Config().MaxConns/2)),
 	}
+}
+
+// WithLogger gives the same vault with somebody to tell of pairs that cannot be stored.
+func (v *Vault) WithLogger(logger *slog.Logger) *Vault {
+	changed := *v
+	changed.logger = logger
+	return &changed
 }
 
 // WithClock gives the same vault on another clock, for tests that skip time.

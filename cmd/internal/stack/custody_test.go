@@ -1,6 +1,7 @@
 package stack_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -159,6 +160,41 @@ func (c *custody) requireAnotherRefreshWorks() {
 	for _, car := range c.cars {
 		c.awaitSleeping(car.VehicleID)
 	}
+}
+
+// TestAProcessThatIsToldToStopWithoutADatabaseStoresItsPairFirst: SIGTERM finds a pair that
+// is nowhere but in the process's memory. What waits for activities to end waits for 35 s only.
+//
+//nolint:paralleltest // tests under load run one at a time
+func TestAProcessThatIsToldToStopWithoutADatabaseStoresItsPairFirst(t *testing.T) {
+	c := setupCustody(t, 1, stack.Options{})
+	c.connectAll()
+	vehicle := c.cars[0].VehicleID
+	hold := make(chan struct{})
+	fault := c.holdRefresh(vehicle, smartcartest.Fault{HoldAfter: hold})
+	c.refreshNow(vehicle)
+	c.await(fault.Arrived())
+	require.NoError(t, c.Postgres.Kill())
+	require.NoError(t, c.Postgres.Stop(t.Context()), "it is not to come back by itself")
+	close(hold)
+	c.awaitLogged("tokens.not_stored")
+	process := c.Milepost.Process()
+	require.NoError(t, syscall.Kill(process.Pid(), syscall.SIGTERM))
+	c.awaitLogged("tokens.waiting_to_be_stored")
+	require.NoError(t, c.Postgres.Start(t.Context()))
+	c.await(process.Exited())
+	fault.Clear()
+	c.awaitGeneration(vehicle, 2)
+	c.requireNothingLost()
+}
+
+// awaitLogged waits for an event in the log of `milepost serve`.
+func (c *custody) awaitLogged(event string) {
+	c.t.Helper()
+	require.Eventually(c.t, func() bool {
+		log, err := os.ReadFile(c.ServeLog())
+		return err == nil && bytes.Contains(log, []byte(event))
+	}, 2*soon, 50*time.Millisecond, event)
 }
 
 // TestTwoWorkersThatMustRefreshOneFamilyMakeOneExchange runs two processes, and one

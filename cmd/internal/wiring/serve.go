@@ -51,6 +51,7 @@ func Serve(ctx context.Context, options Options) error {
 	defer process.close()
 	process.logger.Info("milepost.started", slog.Any("roles", options.Roles))
 	err = process.run(ctx)
+	process.awaitPairs()
 	process.logger.Info("milepost.stopped")
 	return err
 }
@@ -121,7 +122,7 @@ func (p *process) openSmartcar(context.Context) error {
 	if err != nil {
 		return err
 	}
-	p.vault = db.NewVault(p.tokens, cipher)
+	p.vault = db.NewVault(p.tokens, cipher).WithLogger(p.logger)
 	if p.smartcar, err = NewSmartcar(p.options.Config.Smartcar, p.logger); err != nil {
 		return err
 	}

@@ -137,6 +137,15 @@ func pause(ctx context.Context, duration time.Duration) bool {
 	}
 }
 
+// awaitPairs ends when every pair that Smartcar has given is stored. It has no limit: how
+// long a process may take to end is for whoever told it to.
+func (p *process) awaitPairs() {
+	if held := p.vault.Held(); held > 0 {
+		p.logger.Warn("tokens.waiting_to_be_stored", slog.Int("count", held))
+	}
+	p.vault.AwaitStored()
+}
+
 // addConnect gives the public handler its connect pages, when Connect is configured.
 func (p *process) addConnect(deps *api.Deps) {
 	if p.smartcar == nil {
