@@ -3,10 +3,8 @@ package activities
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math"
 	"slices"
-	"strings"
 	"time"
 
 	"go.temporal.io/api/serviceerror"
@@ -51,8 +49,8 @@ func classify(err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, db.ErrUndecryptable):
-		return paused(transientWrongKeyset, "the stored tokens were encrypted with another keyset", operatorPause)
+	case errors.Is(err, db.ErrUndecryptable), errors.Is(err, db.ErrRefusalInDoubt):
+		return classifyTokens(err)
 	case errors.Is(err, errNotConfigured):
 		return paused(transientNotConfigured, errNotConfigured.Error(), operatorPause)
 	case errors.Is(err, errApplicationTokenRefused):
@@ -90,25 +88,12 @@ func unexpected(err error) error {
 	return transient(transientUnexpected, "unexpected error: "+typesOf(err))
 }
 
-// typesOf names an error's type and, in brackets, those of what it wraps.
-func typesOf(err error) string {
-	var inner []error
-	switch wrapping := err.(type) { //nolint:errorlint // each layer is looked at
-	case interface{ Unwrap() error }:
-		inner = append(inner, wrapping.Unwrap())
-	case interface{ Unwrap() []error }:
-		inner = wrapping.Unwrap()
+// classifyTokens says why stored tokens are of no use for now.
+func classifyTokens(err error) error {
+	if errors.Is(err, db.ErrRefusalInDoubt) {
+		return paused(transientSmartcarRefused, db.ErrRefusalInDoubt.Error(), db.RefusalDoubt)
 	}
-	var names []string
-	for _, each := range inner {
-		if each != nil {
-			names = append(names, typesOf(each))
-		}
-	}
-	if len(names) == 0 {
-		return fmt.Sprintf("%T", err)
-	}
-	return fmt.Sprintf("%T(%s)", err, strings.Join(names, ", "))
+	return paused(transientWrongKeyset, "the stored tokens were encrypted with another keyset", operatorPause)
 }
 
 // classifyBody says why an event's body is of no use.

@@ -298,3 +298,23 @@ func TestACodeThatAnotherTryHasUsedIsNotExpired(t *testing.T) {
 	require.NoError(t, err)
 	require.NotZero(t, consent.TokenID)
 }
+
+// TestARefusalThatIsInDoubtIsConfirmedLater: the pair that the token was refused for may still be stored.
+func TestARefusalThatIsInDoubtIsConfirmedLater(t *testing.T) {
+	t.Parallel()
+	b := setupSmartcar(t)
+	b.family(car)
+	input := contract.RefreshTokensInput{SmartcarVehicleID: car, Generation: 1}
+	b.smartcar.on(tokenEndpoint, answer(500, hush))
+	_, err := b.RefreshTokens(t.Context(), input)
+	requireTransient(t, err, unavailable, 0)
+	b.smartcar.on(tokenEndpoint, oauthFailure(400, "invalid_grant"))
+	_, err = b.RefreshTokens(t.Context(), input)
+	requireTransient(t, err, "smartcar_refused", db.RefusalDoubt)
+	require.Equal(t, db.StateConnected, b.status(car).State)
+	b.execute("UPDATE smartcar_token_refreshes SET finished_at = finished_at - interval '1 minute'")
+	status, err := b.RefreshTokens(t.Context(), input)
+	require.NoError(t, err)
+	require.Equal(t, contract.ConnectionReauthRequired, status.State)
+	b.requireSilence()
+}

@@ -3,6 +3,7 @@ package db_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"log/slog"
 	"strings"
 	"sync"
@@ -236,4 +237,47 @@ func TestExchangesOfCodesLeaveConnectionsToo(t *testing.T) {
 		return b.rotate(ctx, code)
 	}))
 	require.Zero(t, vault.Held())
+}
+
+// TestARefusalIsDoubtedWhileSomebodyMayHoldTheNewPair: after an outage of the database
+// the old token is refused for the sake of a pair that its holder is about to store.
+func TestARefusalIsDoubtedWhileSomebodyMayHoldTheNewPair(t *testing.T) {
+	t.Parallel()
+	b := setupVault(t)
+	other := db.NewVault(b.store, b.cipher)
+	_, err := b.refresh(firstOfFamily, 1, func(ctx context.Context, token string) (db.TokenPair, error) {
+		b.loseLocks("smartcar_tokens")
+		_, err := other.Refresh(ctx, db.RefreshRequest{SmartcarVehicleID: secondOfFamily, Generation: 1}, refuse)
+		require.ErrorIs(t, err, db.ErrRefusalInDoubt)
+		require.NotErrorIs(t, err, db.ErrRefreshRefused)
+		return b.rotate(ctx, token)
+	})
+	require.NoError(t, err)
+	require.Equal(t, []string{"stored", "failed"}, b.column(`SELECT outcome FROM smartcar_token_refreshes ORDER BY id`))
+	require.Empty(t, b.column(`SELECT id FROM notices WHERE notice_type = $1`, db.NoticeReauthRequired))
+	status, err := b.vault.TokenStatus(t.Context(), secondOfFamily)
+	require.NoError(t, err)
+	require.Equal(t, db.StateConnected, status.State)
+	b.usesNext("refresh-2")
+}
+
+func TestADoubtedRefusalIsConfirmedByALaterOne(t *testing.T) {
+	t.Parallel()
+	b := setupVault(t)
+	lost := &db.RefreshError{Kind: "smartcar_unavailable", UnknownOutcome: true, Err: errors.New("reset")}
+	_, err := b.refresh(firstOfFamily, 1, func(context.Context, string) (db.TokenPair, error) { return db.TokenPair{}, lost })
+	require.ErrorIs(t, err, lost)
+	now := time.Now()
+	vault := b.vault.WithClock(func() time.Time { return now })
+	request := db.RefreshRequest{SmartcarVehicleID: firstOfFamily, Generation: 1}
+	for range 2 {
+		_, err = vault.Refresh(t.Context(), request, refuse)
+		require.ErrorIs(t, err, db.ErrRefusalInDoubt)
+		now = now.Add(db.RefusalDoubt - time.Second)
+	}
+	now = now.Add(time.Minute)
+	status, err := vault.Refresh(t.Context(), request, refuse)
+	require.NoError(t, err)
+	require.False(t, status.Valid)
+	require.Equal(t, db.StateReauthRequired, status.State)
 }

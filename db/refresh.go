@@ -69,8 +69,9 @@ type RefreshRequest struct {
 // is held from before the row is read to after the new pair is committed, and ends
 // with the process. The attempt is committed before Smartcar is asked. When the
 // pair cannot be stored the storing is repeated, for as long as this process lives.
-// A refusal counts only after a second look at the row. The exchange's own errors
-// come back as they are; nothing but a refusal changes the vehicles' state.
+// A refusal counts only after a second look at the row, and is ErrRefusalInDoubt while
+// the pair of an earlier attempt may still come. The exchange's own errors come back as
+// they are; nothing but a refusal changes the vehicles' state.
 func (v *Vault) Refresh(ctx context.Context, request RefreshRequest, exchange Exchange) (TokenStatus, error) {
 	status, err := v.TokenStatus(ctx, request.SmartcarVehicleID)
 	if err != nil || status.TokenID == 0 || (request.TokenID != 0 && request.TokenID != status.TokenID) {
@@ -112,6 +113,7 @@ type refreshAttempt struct {
 	exchange      Exchange
 
 	id         int64
+	startedAt  time.Time
 	generation int64
 	pair       TokenPair
 	receivedAt time.Time
@@ -167,8 +169,9 @@ func (r *refreshAttempt) ask(ctx context.Context, queries *dbsqlc.Queries, row d
 // begin commits the attempt on a connection of its own, beside the transaction with the lock.
 func (r *refreshAttempt) begin(ctx context.Context) error {
 	var err error
+	r.startedAt = r.vault.clock()
 	r.id, err = r.vault.store.queries.BeginRefresh(ctx, dbsqlc.BeginRefreshParams{
-		TokenID: r.tokenID, Generation: r.generation, StartedAt: r.vault.clock(),
+		TokenID: r.tokenID, Generation: r.generation, StartedAt: r.startedAt,
 	})
 	return translate("begin refresh", err)
 }
@@ -218,33 +221,6 @@ func (r *refreshAttempt) storeUntilDone(ctx context.Context) error {
 		}
 		return r.store(ctx, queries)
 	})
-}
-
-// refused ends a family that Smartcar does not know any more, after a second look
-// at the row: without its lock, somebody else may have used the token first.
-func (r *refreshAttempt) refused(ctx context.Context, queries *dbsqlc.Queries, cause error) error {
-	row, err := queries.TokenGeneration(ctx, r.tokenID)
-	if err != nil {
-		return translate("read tokens again", err)
-	}
-	if row.Generation != r.generation || row.RefreshID > r.id {
-		return r.finish(ctx, queries, refreshOvertaken)
-	}
-	now := r.vault.clock()
-	err = queries.InvalidateTokens(ctx, dbsqlc.InvalidateTokensParams{
-		ID: r.tokenID, LastError: faultKind(cause), FailedAt: &now,
-	})
-	if err != nil {
-		return translate("invalidate tokens", err)
-	}
-	vehicles, err := queries.RequireReauthentication(ctx, dbsqlc.RequireReauthenticationParams{TokenID: r.tokenID, Since: &now})
-	if err != nil {
-		return translate("require re-authentication", err)
-	}
-	if err := writeNotices(ctx, queries, NoticeReauthRequired, faultKind(cause), now, vehicles); err != nil {
-		return err
-	}
-	return r.finish(ctx, queries, refreshRefused)
 }
 
 // failed notes a call without a result, for people; it changes nothing else.

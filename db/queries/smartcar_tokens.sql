@@ -65,6 +65,21 @@ INSERT INTO smartcar_token_refreshes (token_id, generation, started_at)
 VALUES (@token_id, @generation, @started_at)
 RETURNING id;
 
+-- name: LoseRefreshes :one
+-- Ends the other attempts of a generation that have no end, and says whether there was such a one after @since: it
+-- may still be in somebody's hands, with the pair that it was answered.
+WITH lost AS (
+    UPDATE smartcar_token_refreshes
+    SET finished_at = @found_at, outcome = 'unknown'
+    WHERE token_id = @token_id AND generation = @generation AND id <> @id AND finished_at IS NULL
+    RETURNING id
+)
+SELECT (EXISTS (SELECT FROM lost) OR EXISTS (
+    SELECT FROM smartcar_token_refreshes AS attempt
+    WHERE attempt.token_id = @token_id AND attempt.generation = @generation AND attempt.id <> @id
+      AND attempt.outcome = 'unknown' AND attempt.finished_at > @since
+))::boolean AS lost;
+
 -- name: FinishRefresh :exec
 UPDATE smartcar_token_refreshes
 SET finished_at = @finished_at, outcome = @outcome

@@ -187,6 +187,43 @@ func (q *Queries) LockTokens(ctx context.Context, id int64) (LockTokensRow, erro
 	return i, err
 }
 
+const loseRefreshes = `-- name: LoseRefreshes :one
+WITH lost AS (
+    UPDATE smartcar_token_refreshes
+    SET finished_at = $5, outcome = 'unknown'
+    WHERE token_id = $1 AND generation = $2 AND id <> $3 AND finished_at IS NULL
+    RETURNING id
+)
+SELECT (EXISTS (SELECT FROM lost) OR EXISTS (
+    SELECT FROM smartcar_token_refreshes AS attempt
+    WHERE attempt.token_id = $1 AND attempt.generation = $2 AND attempt.id <> $3
+      AND attempt.outcome = 'unknown' AND attempt.finished_at > $4
+))::boolean AS lost
+`
+
+type LoseRefreshesParams struct {
+	TokenID    int64
+	Generation int64
+	ID         int64
+	Since      *time.Time
+	FoundAt    *time.Time
+}
+
+// Ends the other attempts of a generation that have no end, and says whether there was such a one after @since: it
+// may still be in somebody's hands, with the pair that it was answered.
+func (q *Queries) LoseRefreshes(ctx context.Context, arg LoseRefreshesParams) (bool, error) {
+	row := q.db.QueryRow(ctx, loseRefreshes,
+		arg.TokenID,
+		arg.Generation,
+		arg.ID,
+		arg.Since,
+		arg.FoundAt,
+	)
+	var lost bool
+	err := row.Scan(&lost)
+	return lost, err
+}
+
 const nameTokenFamily = `-- name: NameTokenFamily :exec
 UPDATE smartcar_tokens
 SET smartcar_vehicle_id = CASE WHEN smartcar_vehicle_id = '' THEN $1 ELSE smartcar_vehicle_id END,
