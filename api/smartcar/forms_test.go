@@ -121,7 +121,7 @@ func TestMembersAreReadInEveryNotationAndKeptByteForByte(t *testing.T) {
 	require.Equal(t, "last", event.ID, "the last of repeated names counts")
 	require.Equal(t, [2]string{"a", "M"}, [2]string{event.VehicleID, event.Make}, "and each of them is read")
 	want := map[string]string{
-		"n": "-2.50e1", "half \uFFFDA": `[ 1 , {"a\"" : "\"}\\" }, null]`, `\`: "{ }", "": `""`, "deep": deep,
+		"n": "-2.50e1", "half \uFFFDA\x00": `[ 1 , {"a\"" : "\"}\\" }, null]`, `\`: "{ }", "": `""`, "deep": deep,
 	}
 	require.Len(t, event.Unknown, len(want))
 	for name, raw := range want {

@@ -91,9 +91,10 @@ func within(raw []byte, found gjson.Result) json.RawMessage {
 	return raw[found.Index:end:end]
 }
 
+// memberName keeps NUL: a name with one is another name than that without.
 func memberName(quoted []byte) []byte {
 	if bytes.IndexByte(quoted, '\\') >= 0 || !utf8.Valid(quoted) {
-		return []byte(unquote(quoted))
+		return []byte(unescaped(quoted))
 	}
 	return quoted[1 : len(quoted)-1]
 }
@@ -103,11 +104,15 @@ func unquote(raw []byte) string {
 	if bytes.IndexByte(raw, '\\') < 0 && utf8.Valid(raw) {
 		return string(raw[1 : len(raw)-1])
 	}
+	return strings.ReplaceAll(unescaped(raw), "\x00", "")
+}
+
+func unescaped(raw []byte) string {
 	var decoded string
 	if err := json.Unmarshal(raw, &decoded); err != nil {
 		return ""
 	}
-	return strings.ReplaceAll(decoded, "\x00", "")
+	return decoded
 }
 
 // text reads a member that ought to be a string; a number is taken by its digits, other kinds are "".

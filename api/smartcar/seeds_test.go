@@ -54,6 +54,7 @@ func decodeSeeds(t testing.TB) []string {
 			`{"path":"/odometer","code":200,"body":{"distance":10},"headers":{"SC-Unit-System":"imperial","SC-Data-Age":"2026-11-20T14:04:51Z"}},`+
 			`{"path":"/tires/pressure","code":409,"body":{"type":"VEHICLE_STATE","code":"ASLEEP"}}]},{"vehicleId":"b","data":[]},`+
 			`{"vehicleId":"b"},{"vehicleId":"a","requestId":"r"},{"vehicleId":"b","data":[]}]}}`,
+		`{"eventId\u0000":"b","eventId":"a","eventType":"VEHICLE_STATE","data\u0000":{"vehicle":{"id\u0000":"v"}}}`,
 		`{ "event\u0054ype" : "VEHICLE_STATE" ,"eventId":"first","eventId":"last", "n" : -2.50e1 ,"half \ud800\u0041\u0000" : [ {"a\"":"\"}\\"}]}`,
 	)
 }
