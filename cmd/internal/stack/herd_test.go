@@ -68,6 +68,7 @@ func TestAHerdOfTokensThatExpireTogetherIsRefreshedSpreadOut(t *testing.T) {
 }
 
 // connectHerd stores a family for each car, whose access token expires at the given moment.
+	c.requireNoTokenAtRest()
 func (c *custody) connectHerd(expiry time.Time) {
 	c.t.Helper()
 	group, ctx := errgroup.WithContext(c.t.Context())

@@ -2,15 +2,10 @@ package stack_test
 
 import (
 	"bytes"
-	"encoding/base64"
-	"encoding/hex"
 	"io"
 	"net/http"
 	"net/http/cookiejar"
 	"net/http/httptest"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -18,8 +13,6 @@ import (
 
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 	"github.com/stretchr/testify/require"
-	"go.temporal.io/api/workflowservice/v1"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/milepost/milepost/api/smartcar/smartcartest"
 	"github.com/milepost/milepost/cmd/internal/stack"
@@ -132,7 +125,7 @@ func TestNoTokenIsReadableAnywhere(t *testing.T) {
 
 	c.requireNoToken(map[string][]byte{
 		"answers": answers.Bytes(), "printed": []byte(printed), "notices": told.received.Bytes(),
-		"dump": c.dump(), "histories": c.histories(), "temporal workflow show": c.temporalShow(),
+		"dump": c.dump(), "tables": c.tables(), "histories": c.histories(), "temporal workflow show": c.temporalShow(),
 	})
 	c.recordHistories(car.VehicleID)
 }
@@ -185,95 +178,11 @@ func (c *custody) awaitState(vehicle, state string) {
 	}, soon, 10*time.Millisecond, "the vehicle is not %s", state)
 }
 
-// requireNoTokenAtRest looks where tokens might be left by whatever a test has done.
-func (c *custody) requireNoTokenAtRest() {
-	c.t.Helper()
-	c.requireNoToken(map[string][]byte{"dump": c.dump(), "histories": c.histories()})
-}
-
-// requireNoToken looks for every token in every text, as it is and as a dump or a
-// history would encode it.
-func (c *custody) requireNoToken(texts map[string][]byte) {
-	c.t.Helper()
-	logs, err := filepath.Glob(filepath.Join(filepath.Dir(c.ServeLog()), "*.log"))
-	require.NoError(c.t, err)
-	for _, path := range logs {
-		texts[path], err = os.ReadFile(path)
-		require.NoError(c.t, err)
-	}
-	issued := c.platform.IssuedTokens()
-	require.NotEmpty(c.t, issued)
-	size := 0
-	for where, text := range texts {
-		require.NotEmpty(c.t, text, where)
-		size += len(text)
-		for _, token := range issued {
-			for _, form := range []string{
-				token, hex.EncodeToString([]byte(token)), base64.StdEncoding.EncodeToString([]byte(token)),
-			} {
-				require.False(c.t, bytes.Contains(text, []byte(form)), "a token is readable in %s", where)
-			}
-		}
-	}
-	c.t.Logf("%d tokens and codes, none of them in %d kB of %d texts", len(issued), size/1024, len(texts))
-}
-
-func (c *custody) dump() []byte {
-	c.t.Helper()
-	dump, err := exec.CommandContext(c.t.Context(), "pg_dump", c.DatabaseURL()).Output()
-	require.NoError(c.t, err)
-	require.Contains(c.t, string(dump), "COPY public.smartcar_tokens")
-	return dump
-}
-
-func (c *custody) workflowIDs() (ids []string) {
-	c.t.Helper()
-	listed, err := c.temporal.ListWorkflow(c.t.Context(), &workflowservice.ListWorkflowExecutionsRequest{PageSize: 1000})
-	require.NoError(c.t, err)
-	for _, execution := range listed.GetExecutions() {
-		ids = append(ids, execution.GetExecution().GetWorkflowId())
-	}
-	require.Contains(c.t, ids, contract.TokenRefreshID(c.cars[0].VehicleID))
-	return ids
-}
-
-// histories are all histories as they are stored; in JSON payloads would be base64.
-func (c *custody) histories() []byte {
-	c.t.Helper()
-	var all []byte
-	for _, id := range c.workflowIDs() {
-		history := c.historyOf(id)
-		encoded, err := proto.Marshal(history)
-		require.NoError(c.t, err)
-		all = append(all, encoded...)
-	}
-	require.Contains(c.t, string(all), c.cars[0].VehicleID, "there is something to find")
-	return all
-}
-
-// temporalShow is what an operator sees at the command line.
-func (c *custody) temporalShow() []byte {
-	c.t.Helper()
-	path, err := exec.LookPath("temporal")
-	if err != nil {
-		path, err = filepath.Abs("../../../.tools/bin/temporal")
-	}
-	require.NoError(c.t, err)
-	var shown []byte
-	for _, id := range c.workflowIDs() {
-		output, err := exec.CommandContext(c.t.Context(), path, "workflow", "show", "--address", c.Temporal.Address(),
-			"--workflow-id", id, "--output", "json").Output()
-		require.NoError(c.t, err)
-		shown = append(shown, output...)
-	}
-	return shown
-}
-
 // recordHistories keeps what ran for the replay test of workflows.
 func (c *custody) recordHistories(vehicle string) {
 	c.t.Helper()
-	for _, id := range c.workflowIDs() {
-		name := ""
+	for _, run := range c.executions() {
+		id, name := run.GetWorkflowId(), ""
 		switch {
 		case id == contract.TokenRefreshID(vehicle):
 			name = "token_refresh"
@@ -283,7 +192,7 @@ func (c *custody) recordHistories(vehicle string) {
 			name = "deliver_notice"
 		}
 		if name != "" {
-			c.replayHistory(name, c.historyOf(id))
+			c.replayHistory(name, c.historyOf(id, ""))
 		}
 	}
 }

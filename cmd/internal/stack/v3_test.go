@@ -65,6 +65,7 @@ func TestAFleetMovesToV3VehicleByVehicle(t *testing.T) {
 		require.NoError(t, c.temporal.GetWorkflow(t.Context(), contract.TokenRefreshID(car.VehicleID), "").Get(t.Context(), &result))
 		require.Equal(t, contract.ConnectionEnded, result.State)
 	}
+	c.requireNoTokenAtRest()
 }
 
 // deleteSmartcarUser removes a user and its connections, as Smartcar's management API does.
