@@ -37,9 +37,14 @@ RACE_PACKAGES = ./db/... ./workflows/... ./activities/... ./api/... ./cmd/intern
 
 # $(1) how to test, $(2) packages: all but the stack, and then the stack, whatever
 # came of the others. Its tests put load on whole Mileposts and kill what they run
-# on; meanwhile no other package may take the processors from them.
+# on; meanwhile no other package may take the processors from them. A shell that
+# sourced dev.env names a PostgreSQL that may have ended: the tests start their own.
 define test
-	@set -eo pipefail; others=$$(go list $(2) | grep -v '/cmd/internal/stack$$'); status=0; \
+	@set -eo pipefail; settings=$(DATA_DIR)/dev.env; \
+	if grep -qs '^MILEPOST_OWN_POSTGRES=' "$$settings" && grep -qxF "DATABASE_URL=$$DATABASE_URL" "$$settings"; then \
+		unset DATABASE_URL; \
+	fi; \
+	others=$$(go list $(2) | grep -v '/cmd/internal/stack$$'); status=0; \
 	$(1) $$others || status=$$?; \
 	$(1) ./cmd/internal/stack || status=$$?; \
 	exit "$$status"

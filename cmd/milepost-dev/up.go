@@ -40,7 +40,7 @@ func up(ctx context.Context, command *cli.Command, out *lines) (err error) {
 	dataDir := command.String("data-dir")
 	options := stack.Options{
 		DataDir: dataDir, Ephemeral: command.Bool("ephemeral"),
-		DatabaseURL: os.Getenv("DATABASE_URL"), ManagementToken: os.Getenv("SMARTCAR_MANAGEMENT_TOKEN"),
+		DatabaseURL: databaseURL(dataDir), ManagementToken: os.Getenv("SMARTCAR_MANAGEMENT_TOKEN"),
 		Progress: out.print,
 	}
 	var simulated *simulation
@@ -70,6 +70,9 @@ func up(ctx context.Context, command *cli.Command, out *lines) (err error) {
 		}
 	}
 	environment := running.Environment()
+	if running.Postgres != nil {
+		environment[ownPostgres] = "yes"
+	}
 	if err := stack.WriteEnvironmentFile(dataDir, environment); err != nil {
 		return err
 	}
@@ -77,6 +80,20 @@ func up(ctx context.Context, command *cli.Command, out *lines) (err error) {
 	announce(out, environment, dataDir)
 	<-ctx.Done()
 	return nil
+}
+
+// ownPostgres says in dev.env that DATABASE_URL is a PostgreSQL that ends with the stack.
+const ownPostgres = "MILEPOST_OWN_POSTGRES"
+
+// databaseURL is the PostgreSQL to use instead of one of the stack's own. A shell that
+// sourced dev.env still names the stack's own, which has ended with it.
+func databaseURL(dataDir string) string {
+	given := os.Getenv("DATABASE_URL")
+	environment, err := stack.ReadEnvironmentFile(dataDir)
+	if err == nil && environment[ownPostgres] != "" && given == environment["DATABASE_URL"] {
+		return ""
+	}
+	return given // also on the first run, when there is no dev.env
 }
 
 func announce(out *lines, environment map[string]string, dataDir string) {

@@ -17,6 +17,12 @@ import (
 	"github.com/milepost/milepost/db"
 )
 
+// requireBrowser is the variable that makes it a fault that no browser is installed.
+const requireBrowser = "MILEPOST_REQUIRE_BROWSER"
+
+// browserLimit bounds all that a test does in its browser.
+const browserLimit = 10 * time.Minute
+
 // browser opens a headless Chromium with a profile of its own, or skips the test
 // where none is installed. CI installs one, and says with MILEPOST_REQUIRE_BROWSER
 // that its absence is a fault.
@@ -30,7 +36,7 @@ func browser(t *testing.T) context.Context {
 		}
 	}
 	if path == "" {
-		require.Empty(t, os.Getenv("MILEPOST_REQUIRE_BROWSER"), "no Chromium is installed: apt-get install chromium")
+		require.Empty(t, os.Getenv(requireBrowser), "no Chromium is installed: apt-get install chromium")
 		t.Skip("no Chromium is installed (apt-get install chromium): the consent pages are not tested in a real browser")
 	}
 	options := append(chromedp.DefaultExecAllocatorOptions[:],

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -31,8 +32,8 @@ const (
 	soon = time.Minute
 )
 
-// binary is the milepost program, built once from the code under test.
-var binary string
+// binary is the milepost program, and workbench milepost-dev, built once from the code under test.
+var binary, workbench string
 
 // record makes the histories of workflows' replay test anew; `make record` uses it.
 var record = flag.String("record", "", "write the histories of the payload test to this directory")
@@ -41,19 +42,33 @@ func TestMain(m *testing.M) { os.Exit(buildAndRun(m)) }
 
 func buildAndRun(m *testing.M) int {
 	flag.Parse()
+	forgetSettings()
 	directory, err := os.MkdirTemp("", "milepost-stack-test-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	defer func() { _ = os.RemoveAll(directory) }() // a temporary directory
-	binary = filepath.Join(directory, "milepost")
-	build := exec.Command("go", "build", "-o", binary, "github.com/milepost/milepost/cmd/milepost") //nolint:noctx // before any test
+	binary, workbench = filepath.Join(directory, "milepost"), filepath.Join(directory, "milepost-dev")
+	build := exec.Command("go", "build", "-buildvcs=false", "-o", directory, //nolint:noctx // before any test
+		"github.com/milepost/milepost/cmd/milepost", "github.com/milepost/milepost/cmd/milepost-dev")
 	if output, err := build.CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "build milepost: %v\n%s", err, output)
 		return 1
 	}
 	return m.Run()
+}
+
+// forgetSettings keeps what a shell exports, such as dev.env, from the programs under test.
+func forgetSettings() {
+	for _, entry := range os.Environ() {
+		name, _, _ := strings.Cut(entry, "=")
+		ours := name == "DATABASE_URL" || strings.HasPrefix(name, "SMARTCAR") ||
+			strings.HasPrefix(name, "MILEPOST_") || strings.HasPrefix(name, "TEMPORAL_")
+		if ours && name != requireBrowser {
+			_ = os.Unsetenv(name) // it fails only for names that cannot be set
+		}
+	}
 }
 
 // bundle is a whole Milepost of a test's own.
