@@ -39,8 +39,9 @@ func browser(t *testing.T) context.Context {
 		require.Empty(t, os.Getenv(requireBrowser), "no Chromium is installed: apt-get install chromium")
 		t.Skip("no Chromium is installed (apt-get install chromium): the consent pages are not tested in a real browser")
 	}
+	// A profile that chromedp makes is its own to remove, with all processes that still use it.
 	options := append(chromedp.DefaultExecAllocatorOptions[:],
-		chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.UserDataDir(t.TempDir()),
+		chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU,
 		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true),
 	)
 	allocator, cancel := chromedp.NewExecAllocator(t.Context(), options...)
@@ -48,8 +49,6 @@ func browser(t *testing.T) context.Context {
 	ctx, cancel := chromedp.NewContext(allocator)
 	t.Cleanup(cancel)
 	require.NoError(t, chromedp.Do(ctx)) // the browser lives as long as the context of the first call
-	ctx, cancel = context.WithTimeout(ctx, 3*soon)
-	t.Cleanup(cancel)
 	return ctx
 }
 
@@ -90,6 +89,8 @@ func TestAnOwnerConnectsACarInARealBrowser(t *testing.T) {
 	ctx := browser(t)
 	c := setupCustody(t, 2, stack.Options{Environment: map[string]string{"SMARTCAR_WEBHOOK_ID": "f1a0c2d4-5b6e-4f70-8a91-b2c3d4e5f601"}})
 	car := c.cars[0]
+	ctx, cancel := context.WithTimeout(ctx, browserLimit)
+	t.Cleanup(cancel)
 	require.NoError(t, chromedp.Do(ctx,
 		chromedp.Navigate(c.connectLink("ada@milepost.example", "")),
 		click("user-"+car.UserID),

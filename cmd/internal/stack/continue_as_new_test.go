@@ -24,7 +24,7 @@ const continueAfter = 16
 //
 //nolint:paralleltest // tests under load run one at a time
 func TestNothingIsDroppedWhenMilepostIsKilledDuringContinueAsNew(t *testing.T) {
-	c := setupCustody(t, 3*kills, stack.Options{Roles: "receiver,worker"}) // the test starts the workflows itself
+	c := setupCustody(t, 10*kills, stack.Options{Roles: "receiver,worker"}) // the test starts the workflows itself
 	var asked []string
 	hit := 0
 	for _, car := range c.cars {

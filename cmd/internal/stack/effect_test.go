@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -21,28 +22,30 @@ import (
 	"github.com/milepost/milepost/workflows/contract"
 )
 
-func TestAThousandConcurrentPostsOfOneEventHaveOneEffect(t *testing.T) {
-	t.Parallel()
+func TestAThousandConcurrentPostsOfOneEventHaveOneEffect(t *testing.T) { //nolint:paralleltest // see underLoad
 	const posts = 1000
 	b := setup(t, stack.Options{})
 	fleet := b.load(posts)
 	eventID := uuid.NewString()
 	body := fleet.Body(0, eventID)
+	var refused atomic.Int64
 	err := fleet.Each(t.Context(), posts, func(ctx context.Context, _ int) error {
 		stamped, err := smartcartest.Restamp(body, uuid.NewString(), time.Now())
 		if err != nil {
 			return err
 		}
-		if status, err := fleet.Post(ctx, stamped); err != nil || status != http.StatusOK {
-			return fmt.Errorf("answered %d: %w", status, err)
-		}
-		return nil
+		repeated, err := deliver(ctx, fleet, stamped)
+		refused.Add(int64(repeated))
+		return err
 	})
 	require.NoError(t, err, "every post is answered 2xx")
+	t.Logf("%d posts acknowledged, after %d 503s", posts, refused.Load())
 
 	require.Equal(t, "meter_entry", b.ended(eventID))
 	require.Equal(t, 1, b.count("SELECT count(*) FROM smartcar_webhook_events"))
-	require.Equal(t, posts, b.count("SELECT delivery_count FROM smartcar_webhook_events"))
+	deliveries := b.count("SELECT delivery_count FROM smartcar_webhook_events")
+	require.GreaterOrEqual(t, deliveries, posts)
+	require.LessOrEqual(t, deliveries, posts+int(refused.Load()), "what was answered 503 may have been kept")
 	require.Equal(t, 1, b.count("SELECT count(*) FROM meter_entries"))
 	require.Eventually(t, func() bool {
 		answer, err := b.temporal.CountWorkflow(t.Context(), &workflowservice.CountWorkflowExecutionsRequest{
@@ -142,17 +145,21 @@ func TestHealthReadinessAndMetricsAreServed(t *testing.T) {
 	t.Parallel()
 	b := setup(t, stack.Options{})
 	require.Equal(t, 200, b.get(b.URL()+"/health"))
-	require.Equal(t, 200, b.get(b.URL()+"/ready"))
+	b.awaitReady()
 	require.Equal(t, 404, b.get(b.URL()+"/metrics"), "metrics are not public")
 	fleet := b.load(1)
 	eventID := uuid.NewString()
 	b.post(fleet, fleet.Body(0, eventID))
 	b.ended(eventID)
-	for _, name := range []string{
-		`milepost_deliveries_total{event_type="VEHICLE_STATE",mode="LIVE",result="accepted"} 1`,
+	names := []string{
 		"milepost_ack_seconds_bucket", `milepost_events_closed_total{result="meter_entry"} 1`,
 		"milepost_backlog_depth", "milepost_backlog_age_seconds", "temporal_request",
-	} {
-		require.Contains(t, b.metrics(), name)
+	}
+	if b.refused == 0 { // else it may have been a duplicate
+		names = append(names, `milepost_deliveries_total{event_type="VEHICLE_STATE",mode="LIVE",result="accepted"} 1`)
+	}
+	for _, name := range names {
+		// An event is counted after the transaction that closes it.
+		require.Eventually(t, func() bool { return strings.Contains(b.metrics(), name) }, soon, 50*time.Millisecond, name)
 	}
 }

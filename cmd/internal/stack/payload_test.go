@@ -70,7 +70,9 @@ func TestEveryExamplePayloadEndsInItsOutcome(t *testing.T) {
 
 	require.Len(t, eventIDs, len(webhookPayloads(t))-3, "every webhook body but the three VERIFYs")
 	require.Equal(t, 2, b.count("SELECT count(*) FROM meter_entries"))
-	require.Equal(t, 2, b.count("SELECT delivery_count FROM smartcar_webhook_events WHERE event_id = $1", eventIDs[0]))
+	deliveries := b.count("SELECT delivery_count FROM smartcar_webhook_events WHERE event_id = $1", eventIDs[0])
+	require.GreaterOrEqual(t, deliveries, 2)
+	require.LessOrEqual(t, deliveries, 2+b.refused)
 	require.Zero(t, b.count(`SELECT count(*) FROM vehicle_data WHERE smartcar_vehicle_id = '36ab27d0-fd9d-4455-823a-ce30af709ffc'`),
 		"the values of a test delivery are stored nowhere")
 	b.requireNothingSecret(eventIDs, posted)
@@ -91,11 +93,11 @@ func webhookPayloads(t *testing.T) (files []string) {
 	return files
 }
 
-// requireNothingSecret looks for what must appear in no log and no history.
-func (b *bundle) requireNothingSecret(eventIDs []string, posted [][]byte) {
 // personal are the members of a body that must stay where they are stored.
 var personal = regexp.MustCompile(`"(vin|latitude|longitude)": *"?([^",}\s]+)`)
 
+// requireNothingSecret looks for what must appear in no log and no history.
+func (b *bundle) requireNothingSecret(eventIDs []string, posted [][]byte) {
 	b.t.Helper()
 	log, err := os.ReadFile(b.ServeLog())
 	require.NoError(b.t, err)

@@ -33,7 +33,7 @@ const (
 	databaseName = "milepost"
 	dataDirMode  = 0o755
 	secretMode   = 0o600
-	readyLimit   = time.Minute
+	readyLimit   = 3 * time.Minute
 )
 
 // Options describe a stack.
@@ -54,7 +54,7 @@ type Options struct {
 	Roles string
 	// Environment adds to, or replaces, what `milepost serve` is started with.
 	Environment map[string]string
-	// Unsafe trades the durability of PostgreSQL for speed; not for benchmarks or fault tests.
+	// Unsafe trades the durability of PostgreSQL for speed; not for benchmarks, nor where it is killed.
 	Unsafe bool
 	// WithoutUI leaves the Temporal UI out.
 	WithoutUI bool
