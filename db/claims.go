@@ -14,6 +14,8 @@ type ClaimedEvent struct {
 	SmartcarVehicleID string
 	// Claims counts how often the row has been claimed, this time included.
 	Claims int32
+	// Retried says that a person has asked for the event to be retried. It is known of claimed rows only.
+	Retried bool
 }
 
 // ClaimEvents leases up to limit received rows, oldest first. Rows that another
@@ -58,7 +60,9 @@ func (s *Store) StaleStartedEvents(ctx context.Context, limit int32, olderThan t
 	}
 	stale := make([]ClaimedEvent, len(rows))
 	for i, row := range rows {
-		stale[i] = ClaimedEvent(row)
+		stale[i] = ClaimedEvent{
+			EventID: row.EventID, EventType: row.EventType, SmartcarVehicleID: row.SmartcarVehicleID, Claims: row.Claims,
+		}
 	}
 	return stale, nil
 }

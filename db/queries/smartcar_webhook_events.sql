@@ -27,6 +27,7 @@ SET delivery_count = ledger.delivery_count + EXCLUDED.delivery_count,
 RETURNING event_id, (xmax = 0)::boolean AS inserted;
 
 -- name: ClaimEvents :many
+-- With each event comes whether a person has ever asked for it to be retried.
 UPDATE smartcar_webhook_events
 SET claimed_until = now() + make_interval(secs => @lease_seconds::double precision), claims = claims + 1
 WHERE event_id IN (
@@ -38,7 +39,9 @@ WHERE event_id IN (
     LIMIT @max_events
     FOR UPDATE SKIP LOCKED
 )
-RETURNING event_id, event_type, smartcar_vehicle_id, claims;
+RETURNING event_id, event_type, smartcar_vehicle_id, claims,
+          EXISTS(SELECT FROM smartcar_webhook_event_audits AS audit
+                 WHERE audit.event_id = smartcar_webhook_events.event_id AND audit.action LIKE 'retry%')::boolean AS retried;
 
 -- name: ReleaseEvent :exec
 UPDATE smartcar_webhook_events

@@ -62,7 +62,8 @@ func (s *Starter) healEvent(ctx context.Context, event db.ClaimedEvent) error {
 		return s.deps.Stale.RequeueStartedEvent(ctx, event.EventID)
 	case status == enumspb.WORKFLOW_EXECUTION_STATUS_COMPLETED:
 		s.deps.Logger.Warn("starter.healed", slog.String("eventId", event.EventID), slog.String("found", "completed"))
-		return s.startWorkflow(ctx, event, enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE)
+		_, err := s.startWorkflow(ctx, event, enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE)
+		return err
 	case stopped(status):
 		s.deps.Logger.Warn("starter.healed", slog.String("eventId", event.EventID), slog.String("found", status.String()))
 		return s.deps.Stale.CloseEvent(ctx, db.Closing{

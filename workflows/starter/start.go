@@ -24,7 +24,12 @@ const (
 // start starts one workflow and reports the row as started. A row that cannot be
 // started now is released, to be tried again after a pause.
 func (s *Starter) start(ctx context.Context, event db.ClaimedEvent) {
-	err := s.startWorkflow(ctx, event, enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE_FAILED_ONLY)
+	there, err := s.startWorkflow(ctx, event, enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE_FAILED_ONLY)
+	if there && event.Retried {
+		// Its workflow completed, and a late reading made it fail since: that was in the ledger alone. Should it
+		// still run, it is not started. What an event has done already, it does not do again, however often it is started.
+		_, err = s.startWorkflow(ctx, event, enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE)
+	}
 	if err == nil {
 		s.outage.over()
 		s.started <- event
@@ -44,12 +49,13 @@ func (s *Starter) start(ctx context.Context, event db.ClaimedEvent) {
 	}
 }
 
+// startWorkflow starts an event's workflow, unless it is there already and the policy leaves it so.
 func (s *Starter) startWorkflow(
 	ctx context.Context, event db.ClaimedEvent, policy enumspb.WorkflowIdReusePolicy,
-) error {
+) (there bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	_, err := s.deps.Temporal.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
+	_, err = s.deps.Temporal.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
 		ID:                       event.EventID,
 		TaskQueue:                contract.TaskQueue,
 		WorkflowIDReusePolicy:    policy,
@@ -62,9 +68,9 @@ func (s *Starter) startWorkflow(
 		EventID: event.EventID, UnknownVehicleGrace: s.deps.UnknownVehicleGrace,
 	})
 	if isStartedAlready(err) {
-		return nil
+		return true, nil
 	}
-	return err
+	return false, err
 }
 
 func searchAttributes(event db.ClaimedEvent) temporal.SearchAttributes {

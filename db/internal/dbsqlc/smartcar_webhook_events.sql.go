@@ -119,7 +119,9 @@ WHERE event_id IN (
     LIMIT $2
     FOR UPDATE SKIP LOCKED
 )
-RETURNING event_id, event_type, smartcar_vehicle_id, claims
+RETURNING event_id, event_type, smartcar_vehicle_id, claims,
+          EXISTS(SELECT FROM smartcar_webhook_event_audits AS audit
+                 WHERE audit.event_id = smartcar_webhook_events.event_id AND audit.action LIKE 'retry%')::boolean AS retried
 `
 
 type ClaimEventsParams struct {
@@ -132,8 +134,10 @@ type ClaimEventsRow struct {
 	EventType         string
 	SmartcarVehicleID string
 	Claims            int32
+	Retried           bool
 }
 
+// With each event comes whether a person has ever asked for it to be retried.
 func (q *Queries) ClaimEvents(ctx context.Context, arg ClaimEventsParams) ([]ClaimEventsRow, error) {
 	rows, err := q.db.Query(ctx, claimEvents, arg.LeaseSeconds, arg.MaxEvents)
 	if err != nil {
@@ -148,6 +152,7 @@ func (q *Queries) ClaimEvents(ctx context.Context, arg ClaimEventsParams) ([]Cla
 			&i.EventType,
 			&i.SmartcarVehicleID,
 			&i.Claims,
+			&i.Retried,
 		); err != nil {
 			return nil, err
 		}
