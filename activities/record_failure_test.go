@@ -2,6 +2,7 @@ package activities_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -72,7 +73,9 @@ func TestOtherFailuresStoreNoSignals(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	for _, class := range contract.FailureClasses() {
-		if class == contract.FailureUnitUnknown {
+		if slices.Contains([]contract.FailureClass{
+			contract.FailureUnitUnknown, contract.FailureDataRejected, contract.FailureMalformedPayload,
+		}, class) {
 			continue
 		}
 		eventID := "event-" + string(class)
@@ -81,6 +84,32 @@ func TestOtherFailuresStoreNoSignals(t *testing.T) {
 		require.Equal(t, string(class), *b.event(eventID).FailureClass)
 	}
 	require.Empty(t, b.storedSignals(), "a vehicle may be a stranger's, or the body of no use")
+}
+
+func TestAnOdometerThatIsRefusedKeepsNoOtherSignalWaiting(t *testing.T) {
+	t.Parallel()
+	for _, class := range []contract.FailureClass{contract.FailureDataRejected, contract.FailureMalformedPayload} {
+		b := setup(t)
+		b.receive(inFurlongs("one"))
+		b.recordFailure("one", class)
+		b.recordFailure("one", class)
+		require.Equal(t, []string{"odometer-traveleddistance 42506.3 furlongs = ", "tractionbattery-range 100 mi = 160.9344 km"}, b.storedSignals())
+		require.Equal(t, string(class), *b.event("one").FailureClass)
+
+		b.receive(strings.ReplaceAll(inFurlongs("test"), `"LIVE"`, `"TEST"`))
+		b.recordFailure("test", class)
+		require.Len(t, b.storedSignals(), 2, "readings of a test are invented")
+	}
+}
+
+func TestAnEventWhoseSignalsAreRefusedIsClosedWithoutThem(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	texts(t, b.url, "ALTER TABLE vehicle_data ADD CONSTRAINT vehicle_data_refused CHECK (unit <> 'mi')")
+	b.receive(inFurlongs("one"))
+	b.failForItsUnit("one")
+	require.Equal(t, string(contract.FailureUnitUnknown), *b.event("one").FailureClass)
+	require.Empty(t, b.storedSignals())
 }
 
 // TestAttemptsAtOneFailureStoreItsSignalsOnce: an attempt that nobody heard of may go on beside the next.
