@@ -30,6 +30,9 @@ const (
 	// plausibleKmPerDay is the most that a car is believed to drive. It is allowed from
 	// the first minute on: an hour on a motorway is no fault, though its rate is higher.
 	plausibleKmPerDay = 2000
+	// plausibleKm is the most that any car has driven, doubled: the first reading of a car, which nothing
+	// precedes, may be a marker for "not available" (4294967295), and all others would be lower.
+	plausibleKm = 10_000_000
 )
 
 // history is what the readings observed so far have come to: all that the verdict
@@ -99,7 +102,7 @@ func (h *history) holds(reading db.Reading) bool {
 }
 
 func (h *history) implausible(reading db.Reading) bool {
-	if reading.Kilometres.IsNegative() {
+	if reading.Kilometres.IsNegative() || reading.Kilometres.GreaterThan(decimal.NewFromInt(plausibleKm)) {
 		return true
 	}
 	if !h.entered {

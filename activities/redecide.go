@@ -162,7 +162,7 @@ func closingOf(eventID string, decided verdict) db.Closing {
 	return closing
 }
 
-const implausibleDetail = "more than 2,000 km a day above the previous entry (or below zero); " +
+const implausibleDetail = "more than 2,000 km a day above the previous entry (or below zero, or above ten million); " +
 	"retry with the reading confirmed if it is right"
 
 func notes(reading db.Reading) string {

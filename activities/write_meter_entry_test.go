@@ -51,6 +51,7 @@ func TestTheHappyPathDoesEverythingAtOnce(t *testing.T) {
 func TestTheHappyPathStopsWhereAStepFails(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
+	b.refuseHugeReadings()
 	for name, body := range map[string]string{
 		"an unknown unit":    strings.ReplaceAll(state("unit", "1", noon()), `"unit":"km"`, `"unit":"furlongs"`),
 		"a refused value":    state("huge", "99999999999999", noon()),
@@ -249,9 +250,40 @@ func TestConcurrentAttemptsAtOneEventHaveOneEffect(t *testing.T) {
 	}
 }
 
+// refuseHugeReadings: the columns themselves take every number that Smartcar may send.
+func (b *bundle) refuseHugeReadings() {
+	b.t.Helper()
+	texts(b.t, b.url, "ALTER TABLE odometer_readings ADD CONSTRAINT odometer_readings_refused CHECK (odometer_km < 1e12)")
+}
+
+func TestAMarkerForNotAvailableIsImplausibleAndCostsNothingElse(t *testing.T) {
+	t.Parallel()
+	for name, kilometres := range map[string]string{
+		"of 32 bits": "4294967295", "of 32 bits in tenths": "429496729.5", "of 24 bits": "16777215",
+		"of 64 bits": "18446744073709551615", "as long as any": "9999999999999999999999999999999999999e20",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			require.Equal(t, contract.FailureImplausibleReading, b.arrive("first", kilometres, noon()).FailureClass)
+			require.Equal(t, contract.OutcomeMeterEntry, b.arrive("one", "100", noon().Add(time.Hour)).Outcome)
+			require.Equal(t, contract.FailureImplausibleReading, b.arrive("again", kilometres, noon().Add(2*time.Hour)).FailureClass)
+			require.Equal(t, contract.OutcomeMeterEntry, b.arrive("two", "101", noon().Add(3*time.Hour)).Outcome)
+			require.Equal(t, []string{"100.000 at 1.00", "101.000 at 3.00"}, b.entries())
+			require.Equal(t, []string{"8"}, texts(t, b.url, "SELECT count(*)::text FROM vehicle_data"), "the other signals are stored")
+
+			// What nobody should do must not break anything either.
+			require.NoError(t, b.store.RetryEvent(t.Context(), db.Retry{EventID: "again", Actor: "test", ConfirmReading: true}))
+			require.Equal(t, contract.OutcomeMeterEntry, b.process("again").Outcome)
+			require.Len(t, b.entries(), 2, "all that follows is lower")
+		})
+	}
+}
+
 func TestAValueThatTheDatabaseRefusesIsFinal(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
+	b.refuseHugeReadings()
 	b.receive(state("huge", "99999999999999", noon()))
 	loaded, err := b.LoadEvent(t.Context(), contract.LoadEventInput{EventID: "huge"})
 	require.NoError(t, err)
