@@ -127,7 +127,9 @@ type ReadingSummary struct {
 	ReportedUnit  string          `json:"reportedUnit,omitempty"`
 	UnitAssumed   bool            `json:"unitAssumed,omitempty"`
 	SourceType    string          `json:"sourceType"` // "webhook", "poll" or "manual"
-	Verdict       string          `json:"verdict"`    // "entered", "duplicate", "lower", "implausible" or "undecided"
+	// Verdict is what holds now: "entered", "duplicate", "lower", "implausible" or "undecided". With SupersededAt it is why
+	// the reading, once entered, is so no more.
+	Verdict string `json:"verdict"`
 	// Confirmed says that a person vouched for the reading.
 	Confirmed bool   `json:"confirmed,omitempty"`
 	EventID   string `json:"eventId"`

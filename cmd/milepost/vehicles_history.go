@@ -79,7 +79,7 @@ func vehiclesReadingsCommand(environment map[string]string, output io.Writer) *c
 		Name:  "readings",
 		Usage: "show the odometer readings of a vehicle, and what became of each, newest first",
 		Description: "Shows the whole car: readings that came by its other Smartcar ids are there, too. An entry is superseded when a\n" +
-			"reading that came late has overtaken it; `milepost events show` tells of the event.",
+			"reading that came late has overtaken it, and the verdict says what it is since; `milepost events show` tells of the event.",
 		ArgsUsage: oneVehicleArgument,
 		Flags: []cli.Flag{
 			&cli.Int32Flag{Name: limitFlag, Value: defaultListLimit, Usage: "at most so many"},

@@ -108,6 +108,9 @@ func writeReadingTable(output io.Writer, readings []db.ReadingSummary) error {
 			reported += " (unit assumed)"
 		}
 		verdict := reading.Verdict
+		if reading.SupersededAt != nil {
+			verdict = "superseded: " + verdict
+		}
 		if reading.Confirmed {
 			verdict += ", confirmed"
 		}

@@ -262,7 +262,7 @@ func TestReadingsAreShownWithWhatBecameOfThem(t *testing.T) {
 	})
 	rows := []string{
 		"2026-11-20T12:03:00Z 90 90 (unit assumed) poll lower, confirmed - reading-3",
-		fmt.Sprintf("2026-11-20T12:02:00Z 100.6 100.6 km webhook duplicate %d superseded reading-2", second),
+		fmt.Sprintf("2026-11-20T12:02:00Z 100.6 100.6 km webhook superseded: duplicate %d superseded reading-2", second),
 		fmt.Sprintf("2026-11-20T12:01:00Z 100.5 62.448 mi webhook entered %d reading-1", first),
 	}
 	require.Equal(t, rows, b.rows("readings", historyVehicle))
