@@ -13,6 +13,7 @@ import (
 //
 // It is no activity, but a part of loading. Idempotent, as WriteMeterEntry is.
 func (a *Activities) confirmStored(ctx context.Context, event db.LedgerEvent, missing error) (db.LedgerEvent, error) {
+	var decided redecided
 	err := a.deps.Store.WithVehicle(ctx, event.VehicleID, func(transaction *db.VehicleTransaction) error {
 		reading, err := transaction.ReadingOf(ctx, event.EventID)
 		if errors.Is(err, db.ErrNotFound) {
@@ -26,11 +27,11 @@ func (a *Activities) confirmStored(ctx context.Context, event db.LedgerEvent, mi
 		if err != nil {
 			return err
 		}
-		decided, entryID, err := redecide(ctx, transaction, event.EventID, stored, around)
+		decided, err = redecide(ctx, transaction, event.EventID, stored, around)
 		if err != nil {
 			return err
 		}
-		closing, err := closingAnew(stored, decided, entryID, event.EventID)
+		closing, err := closingAnew(stored, decided.verdict, decided.entryID, event.EventID)
 		if err != nil {
 			return err
 		}
@@ -40,5 +41,6 @@ func (a *Activities) confirmStored(ctx context.Context, event db.LedgerEvent, mi
 	if err != nil {
 		return event, err
 	}
+	a.redecided(ctx, decided.events)
 	return a.deps.Store.EventForProcessing(ctx, event.EventID)
 }

@@ -18,8 +18,9 @@ func MergeVehicles(ctx context.Context, store *db.Store, merge db.Merge) error {
 			if err != nil {
 				return err
 			}
+			var former string
 			if !taken {
-				if err := leaveBehind(ctx, transaction, reading); err != nil {
+				if former, err = leaveBehind(ctx, transaction, reading); err != nil {
 					return err
 				}
 			}
@@ -27,7 +28,8 @@ func MergeVehicles(ctx context.Context, store *db.Store, merge db.Merge) error {
 			if err != nil {
 				return err
 			}
-			if _, _, err := redecide(ctx, transaction, "", stored, around); err != nil {
+			stored.FormerEventID = former
+			if _, err := redecide(ctx, transaction, "", stored, around); err != nil {
 				return err
 			}
 		}
@@ -35,16 +37,23 @@ func MergeVehicles(ctx context.Context, store *db.Store, merge db.Merge) error {
 	})
 }
 
-// leaveBehind is for an observation that is in both histories: it counts once, and is confirmed if either is.
-func leaveBehind(ctx context.Context, transaction *db.VehicleTransaction, reading db.NewReading) error {
+// leaveBehind is for an observation that is in both histories: it counts once, is
+// confirmed if either is, and is owned by the event that would own it in one history.
+// If that is the one which comes, it gives the event that owned it so far.
+func leaveBehind(ctx context.Context, transaction *db.VehicleTransaction, reading db.NewReading) (former string, err error) {
 	if err := transaction.Supersede(ctx, reading.ID); err != nil {
-		return err
+		return "", err
+	}
+	former, err = transaction.ExchangeOwner(ctx, reading.ID)
+	if err != nil || former != "" {
+		return former, err
 	}
 	closing, err := closingAnew(db.Reading{
 		EventID: reading.EventID, Kilometres: reading.Kilometres, ObservedAt: reading.ObservedAt,
 	}, verdictDuplicate, 0, redecidedByMerge)
 	if err != nil {
-		return err
+		return "", err
 	}
-	return transaction.Redecide(ctx, closing)
+	_, err = transaction.Redecide(ctx, []db.Closing{closing})
+	return "", err
 }

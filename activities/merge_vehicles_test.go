@@ -67,6 +67,8 @@ func TestTwoHistoriesMergedAreTheHistoryOfAllReadings(t *testing.T) {
 			require.Equal(t, together.entries(), apart.entries())
 			require.Equal(t, []string{fmt.Sprint(into)}, texts(t, apart.url, "SELECT DISTINCT vehicle_id::text FROM meter_entries WHERE superseded_at IS NULL"))
 			require.Equal(t, []string{fmt.Sprint(into)}, texts(t, apart.url, "SELECT DISTINCT vehicle_id::text FROM smartcar_vehicles"))
+			owned := "SELECT concat_ws(' ', entry_date, odometer_km, event_id, source_type, notes) FROM meter_entries WHERE superseded_at IS NULL ORDER BY 1"
+			require.Equal(t, texts(t, together.url, owned), texts(t, apart.url, owned), "and are the same events'")
 			ledger := "SELECT outcome || ' ' || count(*) FROM smartcar_webhook_events WHERE status = 'processed' GROUP BY outcome ORDER BY outcome"
 			require.Equal(t, texts(t, together.url, ledger), texts(t, apart.url, ledger), "the events end as they would have")
 
@@ -76,6 +78,7 @@ func TestTwoHistoriesMergedAreTheHistoryOfAllReadings(t *testing.T) {
 			late := noon().Add(7 * time.Hour)
 			require.Equal(t, together.arrive("late", "2000", late).Outcome, apart.arriveAt(returned, "late", "2000", late).Outcome)
 			require.Equal(t, together.entries(), apart.entries(), "and goes on as one")
+			require.Equal(t, texts(t, together.url, owned), texts(t, apart.url, owned))
 		})
 	}
 }

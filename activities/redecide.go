@@ -5,14 +5,18 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/milepost/milepost/db"
 	"github.com/milepost/milepost/workflows/contract"
 )
 
-// readingsPerPage bounds what one read of later readings holds in memory.
-const readingsPerPage = 200
+// What one statement reads, or writes, when a long history is decided again.
+const (
+	readingsPerPage      = 500
+	closingsPerStatement = 1000
+)
 
 // notes of a meter entry, by where its reading came from.
 const (
@@ -26,33 +30,69 @@ const (
 const redecidedByMerge = "merge"
 
 // redecision goes through a vehicle's readings from one of them on, in the order of
-// observation, until what was decided earlier holds again.
+// observation, until what was decided earlier holds again. It has no other bound: the
+// entries would depend on the order of arrival. So it takes two statements for each page
+// of readings, and the ledger's rows come last, that deliveries wait for none of them longer
+// than they must.
 type redecision struct {
 	transaction *db.VehicleTransaction
 	// eventID is the event being processed; it is closed by its own activity.
 	eventID string
 	// before is the history that led to the stored verdicts, after the one that now holds.
 	before, after *history
-	// entryID is the meter entry of the reading that the redecision began with, 0 for none.
-	entryID int64
+	closings      []db.Closing
+}
+
+// redecided is what became of a reading, and of those observed after it.
+type redecided struct {
+	verdict verdict
+	entryID int64 // 0 when there is none
+	// events are those of other readings that end differently now, to be told of after the commit.
+	events []db.RedecidedEvent
 }
 
 // redecide gives a reading its verdict, from its place in the history, and
-// re-decides the readings observed after it. The entry is 0 when there is none.
+// re-decides the readings observed after it.
 func redecide(
 	ctx context.Context, transaction *db.VehicleTransaction, eventID string, reading db.Reading, around db.HistoryAround,
-) (decided verdict, entryID int64, err error) {
+) (result redecided, err error) {
 	start := &history{
 		entered: around.Entered, lastAt: around.LastObservedAt, last: around.LastKm,
 		highest: around.HighestKm, recent: around.Recent,
 	}
 	run := &redecision{transaction: transaction, eventID: eventID, before: start, after: start.clone()}
-	decided, err = run.step(ctx, reading)
-	if err != nil || !around.Followed {
-		return decided, run.entryID, err
+	if result.verdict, result.entryID, err = run.first(ctx, reading); err != nil {
+		return result, err
 	}
-	entryID = run.entryID
-	return decided, entryID, run.followers(ctx, reading)
+	if around.Followed {
+		if err = run.followers(ctx, reading); err != nil {
+			return result, err
+		}
+	}
+	result.events, err = run.close(ctx)
+	return result, err
+}
+
+// first decides over the reading that the redecision begins with. An event that owned it
+// until now has brought what another event has brought, too.
+func (r *redecision) first(ctx context.Context, reading db.Reading) (decided verdict, entryID int64, err error) {
+	stored, passedOn := verdict(reading.Verdict), reading.FormerEventID != ""
+	decided = r.step(reading)
+	switch {
+	case decided != verdictEntered && decided != stored:
+		err = r.reject(ctx, reading, decided)
+	case decided == verdictEntered && (decided != stored || passedOn || reading.EventID == r.eventID):
+		entryID, err = r.transaction.Enter(ctx, reading, notes(reading))
+	}
+	if err == nil && passedOn {
+		former := reading
+		former.EventID = reading.FormerEventID
+		err = r.closeAnew(former, verdictDuplicate, 0)
+	}
+	if err == nil && (decided != stored || passedOn) {
+		err = r.closeAnew(reading, decided, entryID)
+	}
+	return decided, entryID, err
 }
 
 func (r *redecision) followers(ctx context.Context, last db.Reading) error {
@@ -61,51 +101,70 @@ func (r *redecision) followers(ctx context.Context, last db.Reading) error {
 		if err != nil {
 			return err
 		}
-		for _, reading := range page {
-			if _, err := r.step(ctx, reading); err != nil {
-				return err
-			}
-			if r.before.equals(r.after) {
-				return nil
-			}
-		}
-		if len(page) < readingsPerPage {
-			return nil
+		if err := r.redecidePage(ctx, page); err != nil || len(page) < readingsPerPage {
+			return err
 		}
 		last = page[len(page)-1]
 	}
 	return nil
 }
 
-func (r *redecision) step(ctx context.Context, reading db.Reading) (verdict, error) {
-	stored := verdict(reading.Verdict)
+func (r *redecision) redecidePage(ctx context.Context, page []db.Reading) error {
+	var changed []db.Reading
+	var decisions []db.Decision
+	for _, reading := range page {
+		if r.before.equals(r.after) {
+			break
+		}
+		if decided := r.step(reading); decided != verdict(reading.Verdict) {
+			changed = append(changed, reading)
+			decisions = append(decisions, db.Decision{ReadingID: reading.ID, Verdict: string(decided), Notes: notes(reading)})
+		}
+	}
+	if len(changed) == 0 {
+		return nil
+	}
+	entries, err := r.transaction.Decide(ctx, decisions)
+	if err != nil {
+		return err
+	}
+	for i, reading := range changed {
+		if err := r.closeAnew(reading, verdict(decisions[i].Verdict), entries[reading.ID]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// step takes a reading into both histories, and gives the verdict that now holds.
+func (r *redecision) step(reading db.Reading) verdict {
 	decided := r.after.decide(reading)
-	r.before.add(reading, stored)
+	r.before.add(reading, verdict(reading.Verdict))
 	r.after.add(reading, decided)
-	var entryID int64
-	if decided == verdictEntered && (stored != verdictEntered || reading.EventID == r.eventID) {
-		var err error
-		if entryID, err = r.transaction.Enter(ctx, reading, notes(reading)); err != nil {
-			return "", err
-		}
-		r.entryID = entryID
-	}
-	if decided == stored {
-		return decided, nil
-	}
-	if decided != verdictEntered {
-		if err := r.reject(ctx, reading, decided); err != nil {
-			return "", err
-		}
-	}
+	return decided
+}
+
+// closeAnew notes how the event of a reading ends now, unless its own activity closes it.
+func (r *redecision) closeAnew(reading db.Reading, decided verdict, entryID int64) error {
 	if reading.EventID == r.eventID {
-		return decided, nil
+		return nil
 	}
 	closing, err := closingAnew(reading, decided, entryID, cmp.Or(r.eventID, redecidedByMerge))
-	if err != nil {
-		return "", err
+	r.closings = append(r.closings, closing)
+	return err
+}
+
+// close writes what was noted, in the order in which deliveries lock the ledger's rows.
+func (r *redecision) close(ctx context.Context) (events []db.RedecidedEvent, err error) {
+	slices.SortStableFunc(r.closings, func(a, b db.Closing) int { return cmp.Compare(a.EventID, b.EventID) })
+	for batch := range slices.Chunk(r.closings, closingsPerStatement) {
+		closed, err := r.transaction.Redecide(ctx, batch)
+		if err != nil {
+			return nil, err
+		}
+		events = append(events, closed...)
 	}
-	return decided, r.transaction.Redecide(ctx, closing)
+	return events, nil
 }
 
 // redecisionData is what a sync log row says of an event that was decided again.

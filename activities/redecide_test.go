@@ -1,11 +1,14 @@
 package activities_test
 
 import (
+	"context"
+	"log/slog"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/milepost/milepost/activities"
 	"github.com/milepost/milepost/db"
 	"github.com/milepost/milepost/workflows/contract"
 )
@@ -67,6 +70,41 @@ func TestAnEntryThatIsOvertakenAndComesBackIsLoggedEachTime(t *testing.T) {
 	}, b.odometerSyncs())
 	b.requireEveryEntryLogged()
 }
+
+func TestAnEventThatFailsForALateReadingIsToldOf(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.arrive("first", "100", noon())
+	b.arrive("high", "2099.5", noon().Add(2*time.Hour))
+	closed := &closedEvents{}
+	var err error
+	b.Activities, err = activities.New(activities.Deps{
+		Store: b.store, Logger: slog.New(slog.NewJSONHandler(b.logs, nil)), Observer: closed,
+	})
+	require.NoError(t, err)
+	b.logs.Reset()
+	// Within the slack for rounding, and enough for the next to be more than 2,000 km above it.
+	b.arrive("slack", "99", noon().Add(time.Hour))
+
+	require.Equal(t, db.StatusFailed, b.event("high").Status)
+	require.Equal(t, []string{"meter_entry", "implausible_reading"}, closed.results)
+	require.Regexp(t, `"msg":"processing.failed","eventId":"high","eventType":"VEHICLE_STATE","vehicleId":"`+smartcarVehicle+
+		`","deliveryId":"","failureClass":"implausible_reading"`, b.logs.String())
+
+	b.logs.Reset()
+	b.arrive("between", "1000", noon().Add(90*time.Minute))
+	require.Equal(t, []string{"meter_entry", "implausible_reading", "meter_entry", "meter_entry"}, closed.results)
+	require.Regexp(t, `"msg":"processing.finished","eventId":"high".*"outcome":"meter_entry"`, b.logs.String())
+}
+
+// closedEvents remembers how events were closed.
+type closedEvents struct{ results []string }
+
+func (c *closedEvents) EventClosed(_ context.Context, result string) {
+	c.results = append(c.results, result)
+}
+func (*closedEvents) TokensRefreshed(context.Context, activities.RefreshResult) {}
+func (*closedEvents) NoticeClosed(context.Context, bool)                        {}
 
 func TestWhatEndsAsItDidIsNotLoggedAgain(t *testing.T) {
 	t.Parallel()

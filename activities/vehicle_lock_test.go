@@ -34,7 +34,7 @@ func TestReadingsOfOneVehicleWrittenAtTheSameTimeComeToWhatTheSortedOnesComeTo(t
 	}
 
 	tables := comparedTables()
-	for _, name := range []string{"readings", "standing entries", "standing entries and their events", "how each event ended"} {
+	for _, name := range []string{"readings", "standing entries and their events", "how each event ended"} {
 		expected, found := texts(t, alone.url, tables[name]), texts(t, together.url, tables[name])
 		require.NotEmpty(t, expected, name)
 		requireSameRows(t, name, expected, found)

@@ -75,7 +75,24 @@ func (a *Activities) write(ctx context.Context, write *meterEntryWrite) (contrac
 	} else {
 		a.finished(ctx, write.event, write.result.Outcome)
 	}
+	a.redecided(ctx, write.redecided)
 	return write.result, nil
+}
+
+// redecided tells of events that a later one has closed anew: one that fails now needs a
+// person as much as any other.
+func (a *Activities) redecided(ctx context.Context, events []db.RedecidedEvent) {
+	for _, closed := range events {
+		event := db.LedgerEvent{
+			EventID: closed.EventID, EventType: closed.EventType,
+			SmartcarVehicleID: closed.SmartcarVehicleID, DeliveryID: closed.DeliveryID,
+		}
+		if closed.FailureClass != "" {
+			a.failed(ctx, event, contract.FailureClass(closed.FailureClass))
+		} else {
+			a.finished(ctx, event, contract.Outcome(closed.Outcome))
+		}
+	}
 }
 
 type meterEntryWrite struct {
@@ -83,6 +100,8 @@ type meterEntryWrite struct {
 	event   db.LedgerEvent
 	decoded decodedEvent
 	result  contract.WriteMeterEntryResult
+	// redecided are the other events that end differently for this one.
+	redecided []db.RedecidedEvent
 }
 
 func (w *meterEntryWrite) run(ctx context.Context, transaction *db.VehicleTransaction) (err error) {
@@ -105,17 +124,18 @@ func (w *meterEntryWrite) addReading(ctx context.Context, transaction *db.Vehicl
 	if err != nil {
 		return db.Closing{}, err
 	}
-	decided, entryID, err := redecide(ctx, transaction, w.event.EventID, stored, around)
+	decided, err := redecide(ctx, transaction, w.event.EventID, stored, around)
 	if err != nil {
 		return db.Closing{}, err
 	}
+	w.redecided = decided.events
 	if stored.EventID != w.event.EventID {
-		// Another event brought the very same observation first; it owns the entry.
-		decided, entryID = verdictDuplicate, 0
+		// Another event brought the very same observation, and owns the entry.
+		decided.verdict, decided.entryID = verdictDuplicate, 0
 	}
-	closing := closingOf(w.event.EventID, decided)
+	closing := closingOf(w.event.EventID, decided.verdict)
 	closing.SyncType = syncTypeOdometer
-	w.result.MeterEntryID = entryID
+	w.result.MeterEntryID = decided.entryID
 	return closing, nil
 }
 

@@ -122,6 +122,17 @@ func (t *VehicleTransaction) TakeReading(ctx context.Context, reading NewReading
 	}))
 }
 
+// ExchangeOwner is for an observation that both vehicles have. If the event that brought
+// it to the other one comes before the event that owns it here (see AddReading), the two
+// change places, and it gives the event that is then left behind; otherwise "".
+func (t *VehicleTransaction) ExchangeOwner(ctx context.Context, readingID int64) (leftBehind string, err error) {
+	left, err := t.queries.ExchangeOwner(ctx, dbsqlc.ExchangeOwnerParams{ID: readingID, VehicleID: t.vehicleID})
+	if err != nil || len(left) == 0 {
+		return "", translate("exchange the reading's event", err)
+	}
+	return left[0], nil
+}
+
 func logMerge(ctx context.Context, queries *dbsqlc.Queries, merge Merge, readings int) error {
 	data, err := json.Marshal(map[string]any{
 		"fromVehicleId": merge.FromVehicleID, "intoVehicleId": merge.IntoVehicleID,

@@ -17,9 +17,11 @@ type Reading struct {
 	Kilometres  decimal.Decimal
 	SourceType  string
 	UnitAssumed bool
-	EventID     string // the event that brought it first
-	Verdict     string
-	Confirmed   bool
+	EventID     string // the event that owns it: of several that brought it, the least
+	// FormerEventID is the event that owned it until now; "" when none did, or the same.
+	FormerEventID string
+	Verdict       string
+	Confirmed     bool
 }
 
 // NewReading is an observation to be added to a vehicle's history.
@@ -77,8 +79,10 @@ func (s *Store) WithVehicle(ctx context.Context, vehicleID int64, fn func(*Vehic
 }
 
 // AddReading adds an observation, or gives the one that is there already with the
-// same moment and value; confirming an observation sticks to it. With it comes its
-// place in the history, with the entries observed from since on.
+// same moment and value; confirming an observation sticks to it. Which of the events
+// that bring it owns it does not depend on their order: the least event id does, one
+// that names the unit before one that does not. With it comes its place in the
+// history, with the entries observed from since on.
 func (t *VehicleTransaction) AddReading(
 	ctx context.Context, reading NewReading, since time.Time,
 ) (Reading, HistoryAround, error) {
@@ -102,10 +106,14 @@ func (t *VehicleTransaction) AddReading(
 		}
 		around.Recent = append(around.Recent, Reading{ObservedAt: observedAt.UTC(), Kilometres: kilometres})
 	}
-	return Reading{
+	stored := Reading{
 		ID: row.ID, ObservedAt: reading.ObservedAt, Kilometres: reading.Kilometres, SourceType: row.SourceType,
 		UnitAssumed: row.UnitAssumed, EventID: row.EventID, Verdict: row.Verdict, Confirmed: row.Confirmed,
-	}, around, nil
+	}
+	if row.EventIDBefore != row.EventID {
+		stored.FormerEventID = row.EventIDBefore
+	}
+	return stored, around, nil
 }
 
 // ReadingOf gives the reading that an event has brought; ErrNotFound when it has brought none.
@@ -146,7 +154,8 @@ func (t *VehicleTransaction) SetVerdict(ctx context.Context, readingID int64, ve
 }
 
 // Enter gives a reading the verdict "entered" and writes its meter entry, or brings
-// back its superseded one, and gives the entry's id.
+// back its superseded one, and gives the entry's id. The entry is that of the event
+// which owns the reading now.
 func (t *VehicleTransaction) Enter(ctx context.Context, reading Reading, notes string) (int64, error) {
 	id, err := t.queries.EnterReading(ctx, dbsqlc.EnterReadingParams{
 		VehicleID: t.vehicleID, OdometerKm: reading.Kilometres, EntryDate: reading.ObservedAt,
@@ -155,20 +164,75 @@ func (t *VehicleTransaction) Enter(ctx context.Context, reading Reading, notes s
 	return id, translate("write meter entry", err)
 }
 
+// Decision is a verdict on a reading that is kept already, with the notes of its entry
+// if it is entered.
+type Decision struct {
+	ReadingID int64
+	Verdict   string
+	Notes     string
+}
+
+// Decide does for many readings what Enter does for one, and Supersede and SetVerdict
+// for those that are not entered. It gives the ids of the entries by those of their readings.
+func (t *VehicleTransaction) Decide(ctx context.Context, decisions []Decision) (map[int64]int64, error) {
+	var params dbsqlc.DecideReadingsParams
+	for _, decision := range decisions {
+		params.ReadingIds = append(params.ReadingIds, decision.ReadingID)
+		params.Verdicts = append(params.Verdicts, decision.Verdict)
+		params.Notes = append(params.Notes, decision.Notes)
+	}
+	rows, err := t.queries.DecideReadings(ctx, params)
+	if err != nil {
+		return nil, translate("decide readings", err)
+	}
+	entries := make(map[int64]int64, len(rows))
+	for _, row := range rows {
+		entries[row.ReadingID] = row.ID
+	}
+	return entries, nil
+}
+
 // Supersede marks the meter entry of a reading as overtaken; without an entry it does nothing.
 func (t *VehicleTransaction) Supersede(ctx context.Context, readingID int64) error {
 	return translate("supersede meter entry", t.queries.SupersedeEntry(ctx, readingID))
 }
 
-// Redecide changes how an already closed event ended, and writes the sync log row (unless
-// SyncType is "") when it ends differently. Without an event of that id it writes only the
-// row. Exactly one of Outcome and FailureClass is set; signals are left as they are.
-func (t *VehicleTransaction) Redecide(ctx context.Context, closing Closing) error {
-	return translate("re-decide event", t.queries.RedecideEvent(ctx, dbsqlc.RedecideEventParams{
-		EventID: closing.EventID, Outcome: closing.Outcome,
-		FailureClass: closing.FailureClass, FailureDetail: closing.FailureDetail,
-		SyncType: closing.SyncType, SyncData: closing.SyncData, VehicleID: t.vehicleID,
-	}))
+// RedecidedEvent is a closed event that ends differently now. Exactly one of Outcome and FailureClass is set.
+type RedecidedEvent struct {
+	EventID           string
+	EventType         string
+	SmartcarVehicleID string
+	DeliveryID        string
+	Outcome           string
+	FailureClass      string
+}
+
+// Redecide changes how already closed events ended, each at most once, and writes the sync
+// log rows (unless SyncType is "") of those that end differently. Without an event of that
+// id it writes only the row. Exactly one of Outcome and
+// FailureClass is set; signals are left as they are.
+func (t *VehicleTransaction) Redecide(ctx context.Context, closings []Closing) ([]RedecidedEvent, error) {
+	params := dbsqlc.RedecideEventsParams{VehicleID: t.vehicleID}
+	for _, closing := range closings {
+		params.EventIds = append(params.EventIds, closing.EventID)
+		params.Outcomes = append(params.Outcomes, closing.Outcome)
+		params.FailureClasses = append(params.FailureClasses, closing.FailureClass)
+		params.FailureDetails = append(params.FailureDetails, closing.FailureDetail)
+		params.SyncTypes = append(params.SyncTypes, closing.SyncType)
+		params.SyncData = append(params.SyncData, string(closing.SyncData))
+	}
+	rows, err := t.queries.RedecideEvents(ctx, params)
+	if err != nil {
+		return nil, translate("re-decide events", err)
+	}
+	redecided := make([]RedecidedEvent, len(rows))
+	for i, row := range rows {
+		redecided[i] = RedecidedEvent{
+			EventID: row.EventID, EventType: row.EventType, SmartcarVehicleID: row.SmartcarVehicleID,
+			DeliveryID: row.LastDeliveryID, Outcome: row.Outcome, FailureClass: row.FailureClass,
+		}
+	}
+	return redecided, nil
 }
 
 // Close closes the event within the transaction; false means that it was processed

@@ -19,7 +19,8 @@ WITH decided AS (
 )
 INSERT INTO meter_entries AS entry (vehicle_id, odometer_km, entry_date, source_type, notes, event_id, reading_id)
 VALUES ($1, $2, $3, $4, $5, $6, $7)
-ON CONFLICT ON CONSTRAINT meter_entries_reading_unique DO UPDATE SET superseded_at = NULL
+ON CONFLICT ON CONSTRAINT meter_entries_reading_unique
+DO UPDATE SET superseded_at = NULL, event_id = EXCLUDED.event_id, source_type = EXCLUDED.source_type, notes = EXCLUDED.notes
 RETURNING id
 `
 
@@ -34,7 +35,7 @@ type EnterReadingParams struct {
 }
 
 // Gives a reading the verdict "entered" and its entry. An entry that was superseded and is
-// right again comes back as it was.
+// right again comes back; it is that of the event which owns the reading now.
 func (q *Queries) EnterReading(ctx context.Context, arg EnterReadingParams) (int64, error) {
 	row := q.db.QueryRow(ctx, enterReading,
 		arg.VehicleID,

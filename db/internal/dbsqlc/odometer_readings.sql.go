@@ -13,7 +13,11 @@ import (
 )
 
 const addReading = `-- name: AddReading :one
-WITH added AS (
+WITH before AS (
+    SELECT there.event_id
+    FROM odometer_readings AS there
+    WHERE there.vehicle_id = $1 AND there.observed_at = $3 AND there.odometer_km = $4::numeric
+), added AS (
     INSERT INTO odometer_readings AS reading (
         vehicle_id, observed_at, odometer_km, observed_at_source, reported_value, reported_unit,
         unit_assumed, source_type, event_id, confirmed
@@ -23,10 +27,24 @@ WITH added AS (
         $8, $9, $10, $11
     )
     ON CONFLICT ON CONSTRAINT odometer_readings_observation_unique
-    DO UPDATE SET confirmed = reading.confirmed OR EXCLUDED.confirmed
+    DO UPDATE
+    SET confirmed = reading.confirmed OR EXCLUDED.confirmed,
+        (event_id, source_type, unit_assumed, observed_at_source, reported_value, reported_unit) = (
+            SELECT owner.event_id, owner.source_type, owner.unit_assumed, owner.observed_at_source,
+                   owner.reported_value, owner.reported_unit
+            FROM (VALUES
+                (reading.event_id, reading.source_type, reading.unit_assumed, reading.observed_at_source,
+                 reading.reported_value, reading.reported_unit),
+                (EXCLUDED.event_id, EXCLUDED.source_type, EXCLUDED.unit_assumed, EXCLUDED.observed_at_source,
+                 EXCLUDED.reported_value, EXCLUDED.reported_unit)
+            ) AS owner (event_id, source_type, unit_assumed, observed_at_source, reported_value, reported_unit)
+            ORDER BY owner.unit_assumed, owner.event_id COLLATE "C"
+            LIMIT 1
+        )
     RETURNING id, event_id, verdict, confirmed, source_type, unit_assumed
 )
 SELECT added.id, added.event_id, added.verdict, added.confirmed, added.source_type, added.unit_assumed,
+       COALESCE(before.event_id, '')::text AS event_id_before,
        (last_entry.observed_at IS NOT NULL)::boolean AS entered,
        COALESCE(last_entry.observed_at, 'epoch')::timestamptz AS last_observed_at,
        COALESCE(last_entry.odometer_km, 0)::numeric AS last_km,
@@ -48,6 +66,7 @@ SELECT added.id, added.event_id, added.verdict, added.confirmed, added.source_ty
                 AND (reading.observed_at, reading.odometer_km) > ($3::timestamptz, $4::numeric)
        )::boolean AS followed
 FROM added
+LEFT JOIN before ON true
 LEFT JOIN LATERAL (
     SELECT reading.observed_at, reading.odometer_km
     FROM odometer_readings AS reading
@@ -87,6 +106,7 @@ type AddReadingRow struct {
 	Confirmed        bool
 	SourceType       string
 	UnitAssumed      bool
+	EventIDBefore    string
 	Entered          bool
 	LastObservedAt   time.Time
 	LastKm           decimal.Decimal
@@ -96,9 +116,10 @@ type AddReadingRow struct {
 	Followed         bool
 }
 
-// Adds an observation, or gives the one that is there; confirming sticks. With it comes what was
-// decided of everything observed before it, and whether anything was observed after it. The
-// recent entries are those observed from since on.
+// Adds an observation, or gives the one that is there; confirming sticks. Of several events that
+// bring one observation, the least owns it, one that names the unit before one that does not. With
+// it comes what was decided of everything observed before it, and whether anything was observed
+// after it. The recent entries are those observed from since on.
 func (q *Queries) AddReading(ctx context.Context, arg AddReadingParams) (AddReadingRow, error) {
 	row := q.db.QueryRow(ctx, addReading,
 		arg.VehicleID,
@@ -121,6 +142,7 @@ func (q *Queries) AddReading(ctx context.Context, arg AddReadingParams) (AddRead
 		&i.Confirmed,
 		&i.SourceType,
 		&i.UnitAssumed,
+		&i.EventIDBefore,
 		&i.Entered,
 		&i.LastObservedAt,
 		&i.LastKm,
@@ -130,6 +152,121 @@ func (q *Queries) AddReading(ctx context.Context, arg AddReadingParams) (AddRead
 		&i.Followed,
 	)
 	return i, err
+}
+
+const decideReadings = `-- name: DecideReadings :many
+WITH decided AS (
+    SELECT unnest($1::bigint[]) AS reading_id,
+           unnest($2::text[]) AS verdict,
+           unnest($3::text[]) AS notes
+), changed AS (
+    UPDATE odometer_readings AS reading
+    SET verdict = decided.verdict
+    FROM decided
+    WHERE reading.id = decided.reading_id
+), overtaken AS (
+    UPDATE meter_entries AS entry
+    SET superseded_at = now()
+    FROM decided
+    WHERE entry.reading_id = decided.reading_id AND decided.verdict <> 'entered' AND entry.superseded_at IS NULL
+)
+INSERT INTO meter_entries AS entry (vehicle_id, odometer_km, entry_date, source_type, notes, event_id, reading_id)
+SELECT reading.vehicle_id, reading.odometer_km, reading.observed_at, reading.source_type, decided.notes, reading.event_id, reading.id
+FROM decided
+JOIN odometer_readings AS reading ON reading.id = decided.reading_id
+WHERE decided.verdict = 'entered'
+ON CONFLICT ON CONSTRAINT meter_entries_reading_unique
+DO UPDATE SET superseded_at = NULL, event_id = EXCLUDED.event_id, source_type = EXCLUDED.source_type, notes = EXCLUDED.notes
+RETURNING entry.reading_id, entry.id
+`
+
+type DecideReadingsParams struct {
+	ReadingIds []int64
+	Verdicts   []string
+	Notes      []string
+}
+
+type DecideReadingsRow struct {
+	ReadingID int64
+	ID        int64
+}
+
+// Gives readings their verdicts, and gives the entries of those entered. An entry that was
+// superseded and is right again comes back; that of any other verdict is superseded.
+func (q *Queries) DecideReadings(ctx context.Context, arg DecideReadingsParams) ([]DecideReadingsRow, error) {
+	rows, err := q.db.Query(ctx, decideReadings, arg.ReadingIds, arg.Verdicts, arg.Notes)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []DecideReadingsRow
+	for rows.Next() {
+		var i DecideReadingsRow
+		if err := rows.Scan(&i.ReadingID, &i.ID); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const exchangeOwner = `-- name: ExchangeOwner :many
+WITH pair AS (
+    SELECT taken.id AS taken_id, there.id AS there_id
+    FROM odometer_readings AS taken
+    JOIN odometer_readings AS there
+      ON there.vehicle_id = $1 AND there.observed_at = taken.observed_at AND there.odometer_km = taken.odometer_km
+    WHERE taken.id = $2
+      AND (taken.unit_assumed, taken.event_id COLLATE "C") < (there.unit_assumed, there.event_id COLLATE "C")
+), owner AS (
+    SELECT CASE reading.id WHEN pair.taken_id THEN pair.there_id ELSE pair.taken_id END AS reading_id,
+           reading.event_id, reading.source_type, reading.unit_assumed, reading.observed_at_source,
+           reading.reported_value, reading.reported_unit
+    FROM pair
+    JOIN odometer_readings AS reading ON reading.id IN (pair.taken_id, pair.there_id)
+), exchanged AS (
+    UPDATE odometer_readings AS reading
+    SET event_id = owner.event_id, source_type = owner.source_type, unit_assumed = owner.unit_assumed,
+        observed_at_source = owner.observed_at_source, reported_value = owner.reported_value, reported_unit = owner.reported_unit
+    FROM owner
+    WHERE reading.id = owner.reading_id
+), entries AS (
+    UPDATE meter_entries AS entry
+    SET event_id = owner.event_id, source_type = owner.source_type
+    FROM owner
+    WHERE entry.reading_id = owner.reading_id
+)
+SELECT owner.event_id FROM owner JOIN pair ON owner.reading_id = pair.taken_id
+`
+
+type ExchangeOwnerParams struct {
+	VehicleID int64
+	ID        int64
+}
+
+// Of an observation that the other vehicle has as well, the lesser owner is left behind, and the
+// other one's event comes to own what is there; see AddReading. Gives the event left behind.
+func (q *Queries) ExchangeOwner(ctx context.Context, arg ExchangeOwnerParams) ([]string, error) {
+	rows, err := q.db.Query(ctx, exchangeOwner, arg.VehicleID, arg.ID)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []string
+	for rows.Next() {
+		var event_id string
+		if err := rows.Scan(&event_id); err != nil {
+			return nil, err
+		}
+		items = append(items, event_id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const newestReadings = `-- name: NewestReadings :many
