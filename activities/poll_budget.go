@@ -98,7 +98,8 @@ func (a *Activities) changeBudget(
 
 // jitter only lengthens: a limit that is not over would put the poll off again. Source: Smartcar, "rate limits".
 func jitter(wait time.Duration) time.Duration {
-	return wait + rand.N(max(wait/10, 1)) //nolint:gosec // nothing secret
+	const part = 10
+	return wait + rand.N(max(wait/part, 1)) //nolint:gosec // nothing secret
 }
 
 // anyVehicle stands for one of which nothing is spent.

@@ -15,8 +15,8 @@ import (
 // What is known already is not said again. It gives the event's ID, or "".
 func (p *vehiclePoll) keepErrors(ctx context.Context, poll smartcar.Poll, callErr error) (eventID string, err error) {
 	failure, failed := ownersFailure(poll, callErr)
-	odometer, sent := odometerOf(poll)
-	if _, isReading := odometer.Number(); !failed && (callErr != nil || !sent || odometer.Failure != nil || !isReading) {
+	odometer, isReading := readingOf(poll, callErr)
+	if !failed && !isReading {
 		return "", nil
 	}
 	known, err := p.activities.deps.Store.OwnerErrors(ctx, p.vehicle, OdometerSignal())
@@ -63,6 +63,13 @@ func ownersFailure(poll smartcar.Poll, callErr error) (failure smartcar.VehicleE
 	failure.Type, failure.Code = odometer.Failure.Type, odometer.Failure.Code
 	failure.Signals = []smartcar.SignalRef{{Code: odometer.Code}}
 	return failure, odometer.Failure.Reaction() == smartcar.ReactionOwner
+}
+
+// readingOf is the odometer of an answer that has a value of it.
+func readingOf(poll smartcar.Poll, callErr error) (odometer smartcar.Signal, found bool) {
+	odometer, sent := odometerOf(poll)
+	_, isNumber := odometer.Number()
+	return odometer, callErr == nil && sent && odometer.Failure == nil && isNumber
 }
 
 // endedErrors are those that a reading disproves which Smartcar got after they began. v3's may be older: it is

@@ -46,12 +46,17 @@ func TestAnErrorOfTheOwnersThatOnlyAPollFoundIsSeenToLikeAWebhook(t *testing.T) 
 		notices []string
 		open    string
 	}{
-		"the whole answer":    {false, answer(400, account), db.StateReauthRequired, []string{db.NoticeReauthRequired}, "*"},
-		"the odometer":        {false, batch(400, account), db.StateReauthRequired, []string{db.NoticeReauthRequired}, smartcar.CodeOdometer},
-		"the account":         {false, answer(400, failure(400, "CONNECTED_SERVICES_ACCOUNT", "SUBSCRIPTION")), db.StateConnected, nil, "*"},
-		"remote access":       {false, answer(409, failure(409, "VEHICLE_STATE", "REMOTE_ACCESS_DISABLED")), db.StateConnected, nil, "*"},
-		"v3":                  {true, answer(400, accountOfV3), db.StateReauthRequired, []string{db.NoticeReauthRequired}, "*"},
-		"the odometer of v3":  {true, signals(failedSignal(smartcar.CodeOdometer, "CONNECTED_SERVICES_ACCOUNT", "AUTHENTICATION_FAILED")), db.StateReauthRequired, []string{db.NoticeReauthRequired}, smartcar.CodeOdometer},
+		"the whole answer":   {false, answer(400, account), db.StateReauthRequired, []string{db.NoticeReauthRequired}, "*"},
+		"the odometer":       {false, batch(400, account), db.StateReauthRequired, []string{db.NoticeReauthRequired}, smartcar.CodeOdometer},
+		"the account":        {false, answer(400, failure(400, "CONNECTED_SERVICES_ACCOUNT", "SUBSCRIPTION")), db.StateConnected, nil, "*"},
+		"remote access":      {false, answer(409, failure(409, "VEHICLE_STATE", "REMOTE_ACCESS_DISABLED")), db.StateConnected, nil, "*"},
+		"v3":                 {true, answer(400, accountOfV3), db.StateReauthRequired, []string{db.NoticeReauthRequired}, "*"},
+		"the odometer of v3": {true, signals(failedSignal(smartcar.CodeOdometer, "CONNECTED_SERVICES_ACCOUNT", "AUTHENTICATION_FAILED")), db.StateReauthRequired, []string{db.NoticeReauthRequired}, smartcar.CodeOdometer},
+		"another signal": {
+			true, signals(
+				signal(smartcar.CodeOdometer, `{"value":1000,"unit":"km"}`, noon()), failedSignal(chargeSignal, "CONNECTED_SERVICES_ACCOUNT", "PERMISSION"),
+			), db.StateConnected, nil, "",
+		},
 		"nothing of owners'":  {false, answer(409, failure(409, "VEHICLE_STATE", "ASLEEP")), db.StateConnected, nil, ""},
 		"the token, not them": {false, answer(401, failure(401, "AUTHENTICATION", "")), db.StateConnected, nil, ""},
 	} {

@@ -126,9 +126,9 @@ func (b *Budget) Allow(vehicleID string, calls int, now time.Time) (wait time.Du
 
 // Observe learns how many calls a poll sent, and from the error of Readings, or else from Poll.Limited; nil is a success.
 // What was sent beyond what Allow spent is spent too, as by a repetition, a further page, or a call that is no poll; what was
-// not sent is given back; the vehicle need not wait for a poll of which nothing was sent. A limit pauses the vehicle or the whole application,
-// as its code says, for Retry-After or for a time that doubles with each refusal in a row. Errors that are not about limits
-// change nothing.
+// not sent is given back, and the vehicle need not wait for a poll of which nothing was sent. A limit pauses the vehicle or
+// the whole application, as its code says, for Retry-After or for a time that doubles with each refusal in a row. Errors that
+// are not about limits change nothing.
 func (b *Budget) Observe(vehicleID string, sent int, err error, now time.Time) {
 	var failure *CallError
 	isCall := errors.As(err, &failure)
