@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/shopspring/decimal"
 	"github.com/stretchr/testify/require"
 	"github.com/urfave/cli/v3"
@@ -46,6 +47,11 @@ func setupHistory(t *testing.T) *historyBundle {
 		SmartcarVehicleID: historyVehicle, OwnerEmail: "owner@milepost.example",
 	})
 	require.NoError(t, err)
+	connection, err := pgx.Connect(t.Context(), url)
+	require.NoError(t, err)
+	_, err = connection.Exec(t.Context(), "UPDATE smartcar_vehicles SET connected_at = $1", minuteOf(0)) // before what is reported
+	require.NoError(t, err)
+	require.NoError(t, connection.Close(t.Context()))
 	return b
 }
 
