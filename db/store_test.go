@@ -3,7 +3,6 @@ package db_test
 import (
 	"context"
 	"fmt"
-	"net"
 	"strings"
 	"sync"
 	"testing"
@@ -40,21 +39,6 @@ func TestABadURLIsNotRepeated(t *testing.T) {
 	err = db.Migrate(t.Context(), url)
 	require.ErrorIs(t, err, db.ErrBadURL)
 	require.NotContains(t, err.Error(), "hunter2")
-}
-
-func TestAServerThatTakesConnectionsAndSaysNothingIsGivenUpInTime(t *testing.T) {
-	t.Parallel()
-	silent, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, silent.Close()) })
-	store, err := db.Open(t.Context(), db.Config{
-		URL: "postgres://user@" + silent.Addr().String() + "/x?sslmode=disable", ConnectTimeout: 50 * time.Millisecond,
-	})
-	require.NoError(t, err)
-	t.Cleanup(store.Close)
-	began := time.Now()
-	require.ErrorIs(t, store.Ping(t.Context()), db.ErrUnavailable)
-	require.Less(t, time.Since(began), 10*time.Second, "the default")
 }
 
 func TestAClaimedEventIsOneStartersUntilItsLeaseEnds(t *testing.T) {

@@ -75,7 +75,7 @@ func (r *reservations) reserve(port int) (bool, error) {
 
 	if r.file == nil {
 		path := filepath.Join(os.TempDir(), fmt.Sprintf("milepost-ports-%d.lock", os.Geteuid()))
-		file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|syscall.O_NOFOLLOW, privateFileMode)
+		file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|syscall.O_NOFOLLOW, privateFileMode) //nolint:gosec // A name of ours.
 		if err != nil {
 			return false, fmt.Errorf("open the file of ports: %w", err)
 		}

@@ -31,7 +31,10 @@ func manyPorts() (ports []int, err error) {
 
 func playPortTaker() int {
 	ports, err := manyPorts()
-	if err != nil || json.NewEncoder(os.Stdout).Encode(ports) != nil {
+	if err != nil {
+		return 1
+	}
+	if err := json.NewEncoder(os.Stdout).Encode(ports); err != nil {
 		return 1
 	}
 	_, _ = io.Copy(io.Discard, os.Stdin) // The end is what is waited for.

@@ -28,13 +28,15 @@ func aptOptions() []string {
 func installPostgres(ctx context.Context, progress func(string)) ([]string, error) {
 	apt, err := exec.LookPath("apt-get")
 	if err != nil || os.Geteuid() != 0 {
-		return nil, nil //nolint:nilerr // It does not apply here, which is no fault.
+		return nil, nil // It does not apply here, which is no fault.
 	}
 
 	if err := os.MkdirAll(rootCache, publicDirMode); err != nil {
 		return nil, fmt.Errorf("make the cache directory: %w", err)
 	}
-	lock, err := waitLock(ctx, filepath.Join(rootCache, "apt-get.lock"), func() { progress("waiting for another process that installs PostgreSQL") })
+	lock, err := waitLock(ctx, filepath.Join(rootCache, "apt-get.lock"), func() {
+		progress("waiting for another process that installs PostgreSQL")
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -168,12 +168,6 @@ func (r *recordingRequests) ClaimWorkflowRequests(
 	return claimed, err
 }
 
-func (r *recordingRequests) firstClaimed() (at time.Time, lease time.Duration) {
-	r.mutex.Lock()
-	defer r.mutex.Unlock()
-	return r.claimed, r.asked
-}
-
 func (r *recordingRequests) WorkflowRequestDone(ctx context.Context, id int64) error {
 	if r.refuseRemove.CompareAndSwap(true, false) {
 		return db.ErrUnavailable
@@ -183,6 +177,12 @@ func (r *recordingRequests) WorkflowRequestDone(ctx context.Context, id int64) e
 	}
 	r.removed.Add(1)
 	return nil
+}
+
+func (r *recordingRequests) firstClaimed() (at time.Time, lease time.Duration) {
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	return r.claimed, r.asked
 }
 
 // signallingTemporal is a fakeTemporal whose workflows can be signalled.
