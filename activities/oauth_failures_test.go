@@ -107,6 +107,9 @@ func TestEveryOAuthFailureOfARefresh(t *testing.T) {
 			b.unreachable.Store(trouble.refused)
 			b.requireRefreshFails(trouble)
 		})
+		if trouble.unknown {
+			continue // the second answer says as little as the first
+		}
 		t.Run(name+" after an answer that was lost", func(t *testing.T) {
 			t.Parallel()
 			b := setupSmartcar(t, withPatience(cmp.Or(trouble.patience, enoughPatience)))

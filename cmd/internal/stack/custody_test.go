@@ -174,8 +174,13 @@ func TestAProcessThatIsToldToStopWithoutADatabaseStoresItsPairFirst(t *testing.T
 	fault := c.holdRefresh(vehicle, smartcartest.Fault{HoldAfter: hold})
 	c.refreshNow(vehicle)
 	c.await(fault.Arrived())
+	sessions := children(t, c.Postgres.Process().Pid())
 	require.NoError(t, c.Postgres.Kill())
 	require.NoError(t, c.Postgres.Stop(t.Context()), "it is not to come back by itself")
+	// A session outlives its server for a moment, in which it would still commit the pair.
+	require.Eventually(t, func() bool {
+		return !slices.ContainsFunc(sessions, func(pid int) bool { return syscall.Kill(pid, 0) == nil })
+	}, soon, 10*time.Millisecond)
 	close(hold)
 	c.awaitLogged("tokens.not_stored")
 	process := c.Milepost.Process()

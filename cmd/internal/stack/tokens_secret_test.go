@@ -87,7 +87,8 @@ func TestNoTokenIsReadableAnywhere(t *testing.T) {
 	c.platform.Fault(smartcartest.Fault{Path: tokenPath, Times: 1, Drop: true}) // an answer is lost
 	c.refreshNow(car.VehicleID)
 	c.awaitGeneration(car.VehicleID, 2)
-	c.platform.Fault(smartcartest.Fault{Path: tokenPath, Times: 1, Status: http.StatusBadGateway, Body: "<html>", ContentType: "text/html"})
+	// Seven calls are more than the workflow makes before it waits by itself.
+	c.platform.Fault(smartcartest.Fault{Path: tokenPath, Times: 7, Status: http.StatusBadGateway, Body: "<html>", ContentType: "text/html"})
 	c.refreshNow(car.VehicleID)
 	c.awaitGeneration(car.VehicleID, 3)
 
