@@ -3,7 +3,6 @@ package activities
 import (
 	"context"
 	"errors"
-	"log/slog"
 
 	"github.com/milepost/milepost/api/smartcar"
 	"github.com/milepost/milepost/db"
@@ -42,9 +41,6 @@ func (a *Activities) ExchangeCode(ctx context.Context, input contract.ExchangeCo
 	// The callback of a consent may have brought no code: whoever wrote it, there is nothing to exchange.
 	if err == nil && consent.TokenID == 0 {
 		return contract.ExchangeCodeResult{Refused: contract.ReasonCodeExpired}, nil
-	}
-	if isOperatorsFault(err) {
-		a.deps.Logger.Error(logCredentialsRefused, slog.String("error", err.Error()))
 	}
 	return contract.ExchangeCodeResult{}, classify(err)
 }
