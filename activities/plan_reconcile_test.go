@@ -33,7 +33,7 @@ func TestAPlanNamesOutagesAndWhoIsToBeAsked(t *testing.T) {
 		b.execute(fmt.Sprintf("INSERT INTO vehicle_signals (smartcar_vehicle_id, data_type, reported_at) VALUES ('%s', '%s', '%s')",
 			heard, smartcar.CodeOdometer, gone.Format(time.RFC3339Nano)))
 	}
-	b.execute("UPDATE smartcar_vehicles SET degraded = true WHERE smartcar_vehicle_id = '" + otherCar + "'")
+	b.execute("UPDATE smartcar_vehicles SET connection_state = 'reauth_required' WHERE smartcar_vehicle_id = '" + otherCar + "'")
 	plan := b.plan()
 	require.Equal(t, contract.PlanReconcileResult{
 		Outages: []contract.Outage{{StartedAt: gone.Add(-time.Minute)}}, Silent: 3, Ready: 2, SmartcarVehicleIDs: []string{"car-3", car},
@@ -78,8 +78,8 @@ func TestAPlanIsBounded(t *testing.T) {
 	b := setupPolling(t)
 	b.own(car)
 	b.execute("INSERT INTO vehicles (your_app_user_id) SELECT users.id FROM users, generate_series(1, 420) LIMIT 420")
-	b.execute(`INSERT INTO smartcar_vehicles (vehicle_id, smartcar_vehicle_id, api, degraded, created_at)
-		SELECT id, 'car ' || id, 'v3', id % 3 = 0, now() - make_interval(mins => 100000 + id::integer) FROM vehicles
+	b.execute(`INSERT INTO smartcar_vehicles (vehicle_id, smartcar_vehicle_id, api, connection_state, created_at)
+		SELECT id, 'car ' || id, 'v3', CASE WHEN id % 3 = 0 THEN 'reauth_required' ELSE 'connected' END, now() - make_interval(mins => 100000 + id::integer) FROM vehicles
 		WHERE id > (SELECT max(vehicle_id) FROM smartcar_vehicles)`)
 	// Four minutes at one in five seconds, and four of silence, for 20 hours.
 	b.execute(fmt.Sprintf(`INSERT INTO smartcar_webhook_events (event_id, event_type, created_at, payload)
