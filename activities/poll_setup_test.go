@@ -52,7 +52,8 @@ func (b *polling) ownV3(cars ...string) {
 
 func (b *polling) age() {
 	b.t.Helper()
-	b.execute("UPDATE smartcar_vehicles SET created_at = now() - interval '90 days', updated_at = now() - interval '90 days'")
+	b.execute("UPDATE smartcar_vehicles SET created_at = now() - interval '90 days', " +
+		"connected_at = now() - interval '90 days', updated_at = now() - interval '90 days'")
 	b.execute("UPDATE smartcar_vehicles SET is_active = false WHERE smartcar_vehicle_id = '" + smartcarVehicle + "'")
 }
 
