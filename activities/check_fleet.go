@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/activity"
@@ -22,15 +23,19 @@ type WorkflowLister interface {
 
 const (
 	fleetPage = 500
-	// requeuedPerCheck bounds what one check brings back; the next one goes on.
-	requeuedPerCheck  = 1000
+	// mostPerCheck bounds what one check brings back of each kind; the next one goes on.
+	mostPerCheck = 1000
+	// lostAfter is how long a consent or a notice may be open before its workflow is asked for again.
+	lostAfter         = 10 * time.Minute
 	runningTokensOnly = "WorkflowType = '" + contract.TokenRefreshWorkflow + "' AND ExecutionStatus = 'Running'"
 )
 
 // CheckFleet makes the set of running TokenRefresh workflows equal the set of
 // vehicles that have tokens: it asks for those that are missing, and lets those look
 // at the database again that ought to have ended. Events that failed for want of
-// their vehicle while it was being connected are received again.
+// their vehicle while it was being connected are received again, and the workflows of
+// consents and notices that are open for long are asked for again, in case Temporal
+// has lost them.
 //
 // Idempotent: a workflow that is asked for twice is started once, to look again
 // does no harm, as when Temporal's list lags behind, and an event that is received
@@ -73,7 +78,7 @@ func (a *Activities) CheckFleet(ctx context.Context) (contract.CheckFleetResult,
 			return result, classify(err)
 		}
 	}
-	if result.Requeued, err = a.deps.Store.RequeueConnected(ctx, requeuedPerCheck); err != nil {
+	if err := a.bringBack(ctx, &result); err != nil {
 		return result, classify(err)
 	}
 	if result.Started > 0 || result.Nudged > 0 || result.Requeued > 0 {
@@ -81,6 +86,15 @@ func (a *Activities) CheckFleet(ctx context.Context) (contract.CheckFleetResult,
 			slog.Int("started", result.Started), slog.Int("nudged", result.Nudged), slog.Int("requeued", result.Requeued))
 	}
 	return result, nil
+}
+
+// bringBack sees to what is neither a vehicle's nor failed for good, and was left behind.
+func (a *Activities) bringBack(ctx context.Context, result *contract.CheckFleetResult) (err error) {
+	if result.Requeued, err = a.deps.Store.RequeueConnected(ctx, mostPerCheck); err != nil {
+		return err
+	}
+	result.Requested, err = a.deps.Store.RequestLostWorkflows(ctx, lostAfter, mostPerCheck)
+	return err
 }
 
 func (a *Activities) requestTokenRefresh(ctx context.Context, vehicle string) error {

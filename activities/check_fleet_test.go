@@ -158,6 +158,26 @@ func TestAnEventThatFailsAfterItsVehicleWasConnectedIsReceivedAgain(t *testing.T
 	require.Equal(t, contract.OutcomeMeterEntry, b.process(string(contract.FailureUnknownVehicle)).Outcome)
 }
 
+func TestWorkflowsThatTemporalMayHaveLostAreAskedForAgain(t *testing.T) {
+	t.Parallel()
+	b := setupSmartcar(t)
+	lost, fresh, closed := b.consent(driver, db.APIv2), b.consent(driver, db.APIv2), b.consent(driver, db.APIv2)
+	require.NoError(t, b.store.CloseConsent(t.Context(), closed.ID, db.ConsentConnected, ""))
+	b.execute("UPDATE smartcar_consents SET answered_at = now() - interval '11 minutes' WHERE id <> '" + fresh.ID + "'")
+	b.execute(`INSERT INTO notices (id, notice_type, smartcar_vehicle_id, body, created_at, delivered_at, given_up_at)
+		SELECT id, 'vehicle.connected', '` + car + `', '{}', now() - age, delivered, given_up
+		FROM (VALUES ('lost', interval '11 minutes', NULL::timestamptz, NULL::timestamptz), ('fresh', '9 minutes', NULL, NULL),
+			('delivered', '11 minutes', now(), NULL), ('given up', '11 minutes', NULL, now())) AS notice (id, age, delivered, given_up)`)
+	b.execute("DELETE FROM workflow_requests") // the starter has seen to them
+	for range 2 {
+		result, err := b.checkFleet(&listing{})
+		require.NoError(t, err)
+		require.ElementsMatch(t, []string{"connect_vehicles " + lost.ID, "deliver_notice lost"},
+			texts(t, b.url, "SELECT kind || ' ' || subject FROM workflow_requests"), "once, until the starter has seen to it")
+		require.Contains(t, []int{2, 0}, result.Requested)
+	}
+}
+
 func TestTheFleetIsLeftAloneWhileTemporalIsAway(t *testing.T) {
 	t.Parallel()
 	b := setupSmartcar(t)

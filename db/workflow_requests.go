@@ -42,6 +42,16 @@ func (s *Store) RequestWorkflow(ctx context.Context, request WorkflowRequest) er
 	return requestWorkflow(ctx, s.queries, request)
 }
 
+// RequestLostWorkflows asks again for the workflows of up to limit consents and notices
+// that have been open for longer than olderThan: Temporal may have lost them. It says
+// how many it asked for, those that run included.
+func (s *Store) RequestLostWorkflows(ctx context.Context, olderThan time.Duration, limit int32) (requested int, err error) {
+	rows, err := s.queries.RequestLostWorkflows(ctx, dbsqlc.RequestLostWorkflowsParams{
+		OlderThanSeconds: olderThan.Seconds(), MaxRows: limit,
+	})
+	return int(rows), translate("request lost workflows", err)
+}
+
 // ClaimWorkflowRequests leases up to limit requests of the given kinds, the untried and oldest first.
 func (s *Store) ClaimWorkflowRequests(
 	ctx context.Context, kinds []string, limit int32, lease time.Duration,

@@ -1,6 +1,26 @@
 -- name: RequestWorkflow :exec
 INSERT INTO workflow_requests (kind, subject, signal) VALUES (@kind, @subject, @signal);
 
+-- name: RequestLostWorkflows :execrows
+-- Consents and notices that are open for longer than it takes to start their workflows, and that nobody asks one for
+-- any more. Those whose workflows run are among them, and lose nothing by being asked for again; chance sees to it
+-- that none is passed over for ever.
+INSERT INTO workflow_requests (kind, subject)
+SELECT lost.kind, lost.subject
+FROM (
+    SELECT 'connect_vehicles' AS kind, consent.id AS subject
+    FROM smartcar_consents AS consent
+    WHERE consent.phase = 'answered' AND consent.answered_at < now() - make_interval(secs => @older_than_seconds::double precision)
+    UNION ALL
+    SELECT 'deliver_notice', notice.id
+    FROM notices AS notice
+    WHERE notice.delivered_at IS NULL AND notice.given_up_at IS NULL
+      AND notice.created_at < now() - make_interval(secs => @older_than_seconds::double precision)
+) AS lost
+WHERE NOT EXISTS (SELECT FROM workflow_requests AS request WHERE request.kind = lost.kind AND request.subject = lost.subject)
+ORDER BY random()
+LIMIT @max_rows;
+
 -- name: ClaimWorkflowRequests :many
 WITH claimable AS (
     SELECT id FROM workflow_requests

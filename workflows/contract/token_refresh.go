@@ -135,4 +135,6 @@ type CheckFleetResult struct {
 	Nudged  int `json:"nudged"`
 	// Requeued are events that had failed for want of a vehicle that is connected.
 	Requeued int `json:"requeued,omitempty"`
+	// Requested are consents and notices that are open for long, whose workflows were asked for again.
+	Requested int `json:"requested,omitempty"`
 }

@@ -83,6 +83,40 @@ func (q *Queries) IsWorkflowRequested(ctx context.Context, kind string) (bool, e
 	return requested, err
 }
 
+const requestLostWorkflows = `-- name: RequestLostWorkflows :execrows
+INSERT INTO workflow_requests (kind, subject)
+SELECT lost.kind, lost.subject
+FROM (
+    SELECT 'connect_vehicles' AS kind, consent.id AS subject
+    FROM smartcar_consents AS consent
+    WHERE consent.phase = 'answered' AND consent.answered_at < now() - make_interval(secs => $1::double precision)
+    UNION ALL
+    SELECT 'deliver_notice', notice.id
+    FROM notices AS notice
+    WHERE notice.delivered_at IS NULL AND notice.given_up_at IS NULL
+      AND notice.created_at < now() - make_interval(secs => $1::double precision)
+) AS lost
+WHERE NOT EXISTS (SELECT FROM workflow_requests AS request WHERE request.kind = lost.kind AND request.subject = lost.subject)
+ORDER BY random()
+LIMIT $2
+`
+
+type RequestLostWorkflowsParams struct {
+	OlderThanSeconds float64
+	MaxRows          int32
+}
+
+// Consents and notices that are open for longer than it takes to start their workflows, and that nobody asks one for
+// any more. Those whose workflows run are among them, and lose nothing by being asked for again; chance sees to it
+// that none is passed over for ever.
+func (q *Queries) RequestLostWorkflows(ctx context.Context, arg RequestLostWorkflowsParams) (int64, error) {
+	result, err := q.db.Exec(ctx, requestLostWorkflows, arg.OlderThanSeconds, arg.MaxRows)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const requestWorkflow = `-- name: RequestWorkflow :exec
 INSERT INTO workflow_requests (kind, subject, signal) VALUES ($1, $2, $3)
 `
