@@ -1,6 +1,7 @@
 package db_test
 
 import (
+	"strconv"
 	"testing"
 	"time"
 
@@ -38,7 +39,11 @@ func (b *vaultBundle) openErrors() []string {
 }
 
 func (b *vaultBundle) isDegraded() string {
-	return b.column(`SELECT degraded::text FROM smartcar_vehicles WHERE smartcar_vehicle_id = $1`, firstOfFamily)[0]
+	b.t.Helper()
+	listed, err := b.store.ListVehicles(b.t.Context(), db.VehicleFilter{SmartcarVehicleID: firstOfFamily, Limit: 1})
+	require.NoError(b.t, err)
+	require.Len(b.t, listed, 1)
+	return strconv.FormatBool(listed[0].Degraded)
 }
 
 func (b *vaultBundle) reauthNotices() []string {

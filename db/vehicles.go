@@ -17,15 +17,17 @@ type VehicleFilter struct {
 
 // VehicleSummary is a connection for support staff. Neither a VIN nor a token is in it.
 type VehicleSummary struct {
-	SmartcarVehicleID   string     `json:"smartcarVehicleId"`
-	VehicleID           int64      `json:"vehicleId"`
-	Owner               string     `json:"owner"`
-	Make                string     `json:"make,omitempty"`
-	Model               string     `json:"model,omitempty"`
-	Year                int32      `json:"year,omitempty"`
-	Active              bool       `json:"active"`
-	State               string     `json:"state"`
-	ReauthSince         *time.Time `json:"reauthSince,omitempty"`
+	SmartcarVehicleID string     `json:"smartcarVehicleId"`
+	VehicleID         int64      `json:"vehicleId"`
+	Owner             string     `json:"owner"`
+	Make              string     `json:"make,omitempty"`
+	Model             string     `json:"model,omitempty"`
+	Year              int32      `json:"year,omitempty"`
+	Active            bool       `json:"active"`
+	State             string     `json:"state"`
+	ReauthSince       *time.Time `json:"reauthSince,omitempty"`
+	// Degraded: something is to be done at the maker's end; see ErrorsOfVehicle.
+	Degraded            bool       `json:"degraded,omitempty"`
 	API                 string     `json:"api"`
 	Permissions         []string   `json:"permissions"`
 	SubscribedWebhookID string     `json:"subscribedWebhookId,omitempty"`
@@ -49,7 +51,7 @@ func (s *Store) ListVehicles(ctx context.Context, filter VehicleFilter) ([]Vehic
 		vehicles[i] = VehicleSummary{
 			SmartcarVehicleID: row.SmartcarVehicleID, VehicleID: row.VehicleID, Owner: row.Owner,
 			Make: row.Make, Model: row.Model, Year: row.Year,
-			Active: row.IsActive, State: row.ConnectionState, ReauthSince: row.ReauthSince, API: row.Api,
+			Active: row.IsActive, State: row.ConnectionState, ReauthSince: row.ReauthSince, Degraded: row.Degraded, API: row.Api,
 			Permissions: row.Permissions, SubscribedWebhookID: row.SubscribedWebhookID,
 			TokenStatus: row.TokenStatus, TokenIssuedAt: row.TokenIssuedAt, TokenExpiresAt: row.TokenExpiresAt,
 			LastError: row.LastError,

@@ -17,11 +17,19 @@ func writeVehicleTable(output io.Writer, vehicles []db.VehicleSummary) error {
 	_, err := fmt.Fprintln(table, "VEHICLE\tOWNER\tCAR\tSTATE\tAPI\tTOKENS\tEXPIRE\tLAST ERROR")
 	for _, vehicle := range vehicles {
 		_, rowErr := fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n",
-			vehicle.SmartcarVehicleID, vehicle.Owner, orDash(car(vehicle.Make, vehicle.Model, vehicle.Year)), vehicle.State,
+			vehicle.SmartcarVehicleID, vehicle.Owner, orDash(car(vehicle.Make, vehicle.Model, vehicle.Year)), stateOf(vehicle),
 			vehicle.API, orDash(text(vehicle.TokenStatus)), orDash(moment(vehicle.TokenExpiresAt)), orDash(text(vehicle.LastError)))
 		err = errors.Join(err, rowErr)
 	}
 	return errors.Join(err, table.Flush())
+}
+
+// stateOf adds what `vehicles errors` explains.
+func stateOf(vehicle db.VehicleSummary) string {
+	if vehicle.Degraded {
+		return vehicle.State + ", degraded"
+	}
+	return vehicle.State
 }
 
 func writeVehicle(output io.Writer, vehicle db.VehicleSummary) error {
@@ -33,7 +41,7 @@ func writeVehicle(output io.Writer, vehicle db.VehicleSummary) error {
 		{"owner", vehicle.Owner},
 		{"car", car(vehicle.Make, vehicle.Model, vehicle.Year)},
 		{"active", strconv.FormatBool(vehicle.Active)},
-		{"state", vehicle.State},
+		{"state", stateOf(vehicle)},
 		{"waits for its owner since", moment(vehicle.ReauthSince)},
 		{"API", vehicle.API},
 		{"permissions", strings.Join(vehicle.Permissions, " ")},

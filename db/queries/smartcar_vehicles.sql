@@ -89,7 +89,7 @@ LIMIT @max_rows;
 
 -- name: ListConnections :many
 SELECT connection.smartcar_vehicle_id, connection.vehicle_id, owner.email AS owner, vehicle.make, vehicle.model, vehicle.year,
-       connection.is_active, connection.connection_state, connection.reauth_since, connection.api,
+       connection.is_active, connection.connection_state, connection.reauth_since, connection.degraded, connection.api,
        connection.permissions, connection.subscribed_webhook_id,
        family.status AS token_status, family.issued_at AS token_issued_at, family.expires_at AS token_expires_at,
        family.last_error

@@ -124,7 +124,7 @@ func (q *Queries) FindConnection(ctx context.Context, smartcarVehicleID string) 
 
 const listConnections = `-- name: ListConnections :many
 SELECT connection.smartcar_vehicle_id, connection.vehicle_id, owner.email AS owner, vehicle.make, vehicle.model, vehicle.year,
-       connection.is_active, connection.connection_state, connection.reauth_since, connection.api,
+       connection.is_active, connection.connection_state, connection.reauth_since, connection.degraded, connection.api,
        connection.permissions, connection.subscribed_webhook_id,
        family.status AS token_status, family.issued_at AS token_issued_at, family.expires_at AS token_expires_at,
        family.last_error
@@ -156,6 +156,7 @@ type ListConnectionsRow struct {
 	IsActive            bool
 	ConnectionState     string
 	ReauthSince         *time.Time
+	Degraded            bool
 	Api                 string
 	Permissions         []string
 	SubscribedWebhookID string
@@ -189,6 +190,7 @@ func (q *Queries) ListConnections(ctx context.Context, arg ListConnectionsParams
 			&i.IsActive,
 			&i.ConnectionState,
 			&i.ReauthSince,
+			&i.Degraded,
 			&i.Api,
 			&i.Permissions,
 			&i.SubscribedWebhookID,
